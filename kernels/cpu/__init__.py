@@ -1,0 +1,1 @@
+"""The kernels for NumPy arrays, compiled by Numba: the only place that imports it."""

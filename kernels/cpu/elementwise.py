@@ -1,0 +1,203 @@
+"""Elementwise kernels: one loop around each formula of `scalar` and `scalar64`.
+
+All take arrays of any shape and strides, float32 or float64, and return a new C-contiguous array of the same
+shape and dtype. A call on a small array costs about half a microsecond besides the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import scalar, scalar64
+from .jit import CONTRACT, Kernel, jit, jit_formula
+
+__all__ = [
+    "bernoulli_nll",
+    "erf",
+    "exp",
+    "gate",
+    "gelu",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "sigmoid",
+    "softplus",
+    "tanh",
+]
+
+Array = NDArray[Any]
+
+for _formula in {*scalar.HELPERS, *scalar.FORMULAS.values(), *scalar64.FORMULAS.values()}:
+    jit_formula(_formula, CONTRACT)
+
+_NARROW = np.dtype(np.float32)
+
+
+def _formula_of(name: str, dtype: np.dtype) -> Callable[..., Any]:
+    return (scalar if dtype == _NARROW else scalar64).FORMULAS[name]
+
+
+def _unary(formula: Callable[..., Any]) -> Callable[..., Any]:
+    @jit(CONTRACT)
+    def unary(x: Array, out: Array) -> None:
+        for i in range(x.size):
+            out[i] = formula(x[i])
+
+    return unary
+
+
+def _binary(formula: Callable[..., Any]) -> Callable[..., Any]:
+    @jit(CONTRACT)
+    def binary(a: Array, b: Array, out: Array) -> None:
+        for i in range(a.size):
+            out[i] = formula(a[i], b[i])
+
+    return binary
+
+
+def _with_slope(formula: Callable[..., Any]) -> Callable[..., Any]:
+    @jit(CONTRACT)
+    def with_slope(x: Array, slope: float, out: Array) -> None:
+        s = x.dtype.type(slope)
+        for i in range(x.size):
+            out[i] = formula(x[i], s)
+
+    return with_slope
+
+
+def _gated(formula: Callable[..., Any]) -> Callable[..., Any]:
+    @jit(CONTRACT)
+    def gated(g: Array, x: Array, slope: float, out: Array) -> None:
+        s = x.dtype.type(slope)
+        for i in range(x.size):
+            out[i] = formula(g[i], x[i], s)
+
+    return gated
+
+
+def _kernel(name: str, arguments: str, loop: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Kernel:
+    return Kernel(name, arguments, lambda dtype: loop(_formula_of(name, dtype)))
+
+
+def _kernel_or_numpy(name: str, ufunc: np.ufunc) -> Kernel:
+    """Ours for float32, NumPy's for float64.
+
+    Measured over 8192 numbers, in microseconds, ours / NumPy's (AVX-512): float32 exp 2.0 / 3.1, log 2.3 / 2.3,
+    log1p 2.2 / 2.3, tanh 1.9 / 1.6. float64 through the C library: exp 25 / 4.8, log 22 / 4.5, log1p 47 / 4.9,
+    tanh 69 / 6.4, where NumPy's are vectorised and as accurate.
+    """
+
+    def quiet(x: Array, out: Array) -> None:
+        with np.errstate(all="ignore"):  # a compiled loop does not warn either
+            ufunc(x, out)
+
+    return Kernel(name, "aa", lambda dtype: _unary(_formula_of(name, dtype)) if dtype == _NARROW else quiet)
+
+
+_exp = _kernel_or_numpy("exp", np.exp)
+_log = _kernel_or_numpy("log", np.log)
+_log1p = _kernel_or_numpy("log1p", np.log1p)
+_tanh = _kernel_or_numpy("tanh", np.tanh)
+_sigmoid = _kernel("sigmoid", "aa", _unary)
+_softplus = _kernel("softplus", "aa", _unary)
+_erf = _kernel("erf", "aa", _unary)
+_gelu = _kernel("gelu", "aa", _unary)
+_leaky_relu = _kernel("leaky_relu", "ada", _with_slope)
+_gate = _kernel("gate", "aada", _gated)
+_bernoulli_nll = _kernel("bernoulli_nll", "aaa", _binary)
+
+
+def exp(x: Array) -> Array:
+    """y = e^x."""
+    out = np.empty(x.shape, x.dtype)
+    _exp[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def log(x: Array) -> Array:
+    """y = ln x; -inf at 0, NaN below."""
+    out = np.empty(x.shape, x.dtype)
+    _log[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def log1p(x: Array) -> Array:
+    """y = ln(1 + x), accurate near 0; -inf at -1, NaN below."""
+    out = np.empty(x.shape, x.dtype)
+    _log1p[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def tanh(x: Array) -> Array:
+    """y = (e^x - e^-x) / (e^x + e^-x)."""
+    out = np.empty(x.shape, x.dtype)
+    _tanh[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def sigmoid(x: Array) -> Array:
+    """y = 1 / (1 + e^-x)."""
+    out = np.empty(x.shape, x.dtype)
+    _sigmoid[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def softplus(x: Array) -> Array:
+    """y = ln(1 + e^x)."""
+    out = np.empty(x.shape, x.dtype)
+    _softplus[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def erf(x: Array) -> Array:
+    """y = 2/sqrt(pi) * integral from 0 to x of e^(-t^2) dt."""
+    out = np.empty(x.shape, x.dtype)
+    _erf[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def gelu(x: Array) -> Array:
+    """y = x Phi(x), Phi the standard normal distribution function (Hendrycks & Gimpel 2016, section 2)."""
+    out = np.empty(x.shape, x.dtype)
+    _gelu[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    """y = x where x > 0, else slope x (Maas, Hannun & Ng 2013); slope 0 is the rectified linear unit."""
+    out = np.empty(x.shape, x.dtype)
+    _leaky_relu[x.dtype](x.ravel(), slope, out.ravel())
+    return out
+
+
+def gate(g: Array, x: Array, slope: float) -> Array:
+    """y = g where x > 0, else slope g: the cotangent of `leaky_relu`, whose derivative at 0 is `slope`.
+
+    Raises ValueError unless g and x have the same shape, TypeError unless they have the same dtype.
+    """
+    _require_alike("gate", g, x)
+    out = np.empty(x.shape, x.dtype)
+    _gate[x.dtype](g.ravel(), x.ravel(), slope, out.ravel())
+    return out
+
+
+def bernoulli_nll(logit: Array, x: Array) -> Array:
+    """y = ln(1 + e^logit) - x logit, in nats: -ln p(x) for a Bernoulli x in [0, 1] with p = sigmoid(logit).
+
+    Raises ValueError unless logit and x have the same shape, TypeError unless they have the same dtype.
+    """
+    _require_alike("bernoulli_nll", logit, x)
+    out = np.empty(x.shape, x.dtype)
+    _bernoulli_nll[x.dtype](logit.ravel(), x.ravel(), out.ravel())
+    return out
+
+
+def _require_alike(name: str, a: Array, b: Array) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"{name}: operands of equal shape expected, got {a.shape} and {b.shape}")
+    if a.dtype != b.dtype:
+        raise TypeError(f"{name}: operands of equal dtype expected, got {a.dtype} and {b.dtype}")

@@ -1,0 +1,133 @@
+"""How a Python loop becomes machine code: one decorator, its flags, its cache, and who is told.
+
+With NUMBA_DISABLE_JIT=1 the same functions run as plain Python: slow, silent, and visible to a debugger and to
+a coverage tool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import config, event
+from numba.extending import register_jitable
+
+from .cache import PrivateCache
+
+__all__ = ["CONTRACT", "EXACT", "LOOSE", "Kernel", "announce_compilation", "jit", "jit_formula"]
+
+EXACT: frozenset[str] = frozenset()
+"""Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""
+
+CONTRACT = frozenset({"contract"})
+"""a * b + c may be one rounding (a fused multiply-add); nothing is reordered, so error analysis still holds."""
+
+LOOSE = frozenset({"contract", "reassoc", "arcp", "afn", "nsz"})
+"""Sums may be reordered and divisions shared. Without "nnan" and "ninf", which break isnan and isfinite."""
+
+_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def jit(fastmath: Collection[str] = EXACT) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a loop over arrays: compiled at its first call, with NumPy's error model, cached on disk.
+
+    error_model="numpy" lets a division by 0 give inf. Python's would raise, and the hidden test at every
+    division keeps LLVM from vectorising the loop.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if _DISABLED:
+            return _quiet(function)
+        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False)
+        dispatcher._cache = PrivateCache(function, repr(sorted(fastmath)))
+        return dispatcher
+
+    return decorate
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Machine code does not warn of overflow, nor does the same code in plain Python."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
+    return call
+
+
+def jit_formula(function: Callable[..., Any], fastmath: Collection[str] = EXACT) -> Callable[..., Any]:
+    """Let jitted loops call the scalar function, always inlined. It stays an ordinary Python function."""
+    options = {"error_model": "numpy", "fastmath": set(fastmath) or False, "forceinline": True}
+    return register_jitable(**options)(function)
+
+
+class Kernel(dict[np.dtype, Callable[..., Any]]):
+    """One kernel for float32 and float64: `kernel[x.dtype](...)`, compiled when first looked up.
+
+    `make(dtype)` gives the loop in Python. `arguments` describes what it takes, a letter each: `a` for a
+    contiguous one-dimensional array of the dtype, `d` for a float64, `u` for a uint64. What is stored is the
+    compiled entry point itself: it costs half of Numba's dispatcher, and takes a read-only array without
+    compiling a second time. The caller must pass what `arguments` promises.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: str,
+        make: Callable[[np.dtype], Callable[..., Any]],
+        dtypes: Collection[np.dtype] = _FLOATS,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.arguments = arguments
+        self.make = make
+        self.dtypes = dtypes
+
+    def __missing__(self, dtype: np.dtype) -> Callable[..., Any]:
+        if dtype not in self.dtypes:
+            raise TypeError(
+                f"{self.name}: expected an array of {' or '.join(map(str, self.dtypes))}, got {dtype}"
+            )
+        loop = self.make(dtype)
+        if isinstance(loop, numba.core.dispatcher.Dispatcher):
+            loop = entry_point(loop, self.arguments, dtype)
+        self[dtype] = loop
+        return loop
+
+
+def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
+    """Compile for the types that the letters describe, and return the compiled function itself."""
+    array = numba.types.Array(numba.from_dtype(dtype), 1, "C")
+    types = {"a": array, "d": numba.float64, "u": numba.uint64}
+    signature = tuple(types[letter] for letter in arguments)
+    dispatcher.compile(signature)
+    return dispatcher.overloads[signature].entry_point
+
+
+class _FirstCompile(event.Listener):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell: Callable[[str], None] | None = tell
+
+    def on_start(self, event: Any) -> None:
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            tell(event.data["dispatcher"].py_func.__name__)
+
+    def on_end(self, event: Any) -> None:
+        """Part of Numba's interface: the end is not news."""
+
+
+@contextlib.contextmanager
+def announce_compilation(tell: Callable[[str], None]) -> Iterator[None]:
+    """Within this context, call `tell(name)` once, just before the first kernel is compiled.
+
+    A kernel found in the cache is not compiled, so a warm run says nothing.
+    """
+    with event.install_listener("numba:compile", _FirstCompile(tell)):
+        yield

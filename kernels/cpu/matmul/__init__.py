@@ -1,0 +1,175 @@
+"""The matmul ladder: the same product from three nested loops to the processor's limit, a file a rung.
+
+    naive          three loops, as the definition reads
+    loop_order     the loop over columns innermost: the compiler makes vectors
+    blocked        blocks of B that stay in the cache
+    register_tile  4 x 4 tiles: fewer loads and stores for the same multiply-adds
+    vector         a tile of C in vector registers, chosen by hand (`micro_kernel`), operands read in place
+    packed         both operands copied into the order in which the tile reads them
+    parallel       packed where it pays, on all threads
+    blas           NumPy's
+    best           what was measured to be fastest for the shape
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .blocked import blocked
+from .engine import AS_NEEDED, BOTH, BY_SIZE, entry_point, multiply
+from .epilogue import ACTIVATIONS, activate
+from .loop_order import loop_order
+from .naive import naive
+from .parallel import default_threads
+from .register_tile import register_tile
+
+__all__ = ["RUNGS", "matmul"]
+
+Array = NDArray[Any]
+
+RUNGS = ("naive", "loop_order", "blocked", "register_tile", "vector", "packed", "parallel", "blas", "best")
+"""The names of the rungs, slowest first; `best` is not a rung but a choice."""
+
+_PACKING = {"vector": AS_NEEDED, "packed": BOTH, "parallel": BY_SIZE, "best": BY_SIZE}
+_LOOPS = {f.__name__: f for f in (naive, loop_order, blocked, register_tile)}
+_PARALLEL_WORK = 4_000_000
+"""Multiply-adds below which a second thread does not pay: about 50 microseconds of one."""
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: Array | None = None,
+    activation: str | None = None,
+    slope: float = 0.01,
+    out: Array | None = None,
+    accumulate: bool = False,
+    rung: str = "best",
+    threads: int | None = None,
+) -> Array:
+    """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias).
+
+    Shapes: a (m, k), b (k, n), either transposed where asked; bias (n,); out (m, n), new unless given, overlapping
+    with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has the
+    `slope`), tanh, sigmoid, gelu or softplus. `rung`: see `RUNGS`. `threads`: at most so many; all, by default, for
+    the rungs "parallel" and "best", one for the others; NumPy's BLAS has a setting of its own. An empty sum (k = 0)
+    is 0. The bits of the result do not depend on the number of threads.
+
+    Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps, is missing
+    for `accumulate`, or cannot be written; TypeError for other dtypes, or dtypes that differ.
+    """
+    if transpose_a:
+        a = a.T
+    if transpose_b:
+        b = b.T
+    if a.ndim != 2 or b.ndim != 2:
+        raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}")
+    (m, k), (k_of_b, n), dtype = a.shape, b.shape, a.dtype
+    if k != k_of_b:
+        raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
+    if b.dtype != dtype or dtype not in _FLOATS:
+        raise TypeError(f"matmul: float32 or float64 expected, the same for both, got {dtype} and {b.dtype}")
+    if bias is not None:
+        _require("bias", bias, dtype, (n,))
+        bias = np.ascontiguousarray(bias)
+    if activation is not None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"matmul: unknown activation {activation!r}: use one of {_names(ACTIVATIONS)}")
+        if activation == "relu":
+            slope = 0.0
+    if threads is not None and threads < 1:
+        raise ValueError(f"matmul: threads must be at least 1, got {threads}")
+    if out is None:
+        if accumulate:
+            raise ValueError("matmul: accumulate=True needs an `out` to add to")
+        c = out = np.empty((m, n), dtype)
+    else:
+        c = _target(out, dtype, (m, n), accumulate, a, b, bias)
+    packing = _PACKING.get(rung)
+    if packing is None:
+        _plain(rung, c, a, b, bias, accumulate)
+        activate(c, activation, slope)
+    elif m and n:
+        if threads is None and rung != "best" and rung != "parallel":
+            threads = 1
+        if threads != 1 and rung == "best" and m * n * k < _PARALLEL_WORK:
+            threads = 1
+        multiply(c, a, b, bias, accumulate, activation, slope, packing, threads or default_threads())
+    if c is not out:
+        out[...] = c
+    return out
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _names(known: Any) -> str:
+    return ", ".join(name for name in known if name)
+
+
+def _require(name: str, x: Array, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    if x.dtype != dtype:
+        raise TypeError(f"matmul: `{name}` of {dtype} expected, as `a` is, got {x.dtype}")
+    if x.shape != shape:
+        raise ValueError(f"matmul: `{name}` of shape {shape} expected, got {x.shape}")
+
+
+def _target(
+    out: Array, dtype: np.dtype, shape: tuple[int, int], accumulate: bool, a: Array, b: Array, bias: Array | None
+) -> Array:
+    """The contiguous array to compute into: `out` itself, or one to be copied there."""
+    if out.dtype != dtype or out.shape != shape:
+        _require("out", out, dtype, shape)
+    flags = out.flags
+    if not flags.writeable:
+        raise ValueError("matmul: `out` is read-only")
+    # Arrays that own their memory cannot overlap; to find that out costs a fifth of comparing addresses.
+    if not (flags.owndata and _apart(out, a) and _apart(out, b) and (bias is None or _apart(out, bias))):
+        for x in (a, b, bias):
+            if x is not None and np.may_share_memory(out, x) and np.shares_memory(out, x):
+                raise ValueError("matmul: `out` overlaps with an operand, which would change while it is read")
+    if flags.carray:
+        return out
+    return np.array(out, order="C") if accumulate else np.empty(shape, dtype)
+
+
+def _apart(out: Array, x: Array) -> bool:
+    """Whether x owns its memory, or another array than `out` does."""
+    base = x.base
+    if base is None:
+        return x is not out
+    return base is not out and type(base) is np.ndarray and base.base is None
+
+
+def _plain(rung: str, c: Array, a: Array, b: Array, bias: Array | None, accumulate: bool) -> None:
+    """C = A B + bias, or C + A B + bias, by NumPy or by the loops that want contiguous operands."""
+    if rung == "blas":
+        with np.errstate(all="ignore"):  # a compiled loop does not warn either
+            if accumulate:
+                c += a @ b
+            else:
+                np.matmul(a, b, out=c)
+            if bias is not None:
+                c += bias
+        return
+    if rung not in _LOOPS:
+        raise ValueError(f"matmul: unknown rung {rung!r}: use one of {_names(RUNGS)}")
+    if bias is not None:
+        c[...] = c + bias if accumulate else bias
+    elif not accumulate:
+        c.fill(0)
+    if c.size:
+        _loop(rung, c.dtype)(c, np.ascontiguousarray(a), np.ascontiguousarray(b))
+
+
+@functools.cache
+def _loop(rung: str, dtype: np.dtype) -> Callable[..., None]:
+    return entry_point(_LOOPS[rung], "ccc", dtype)

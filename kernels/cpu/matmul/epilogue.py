@@ -1,0 +1,67 @@
+"""The epilogue: the activation, applied to a block of C while it is still in the cache.
+
+Reading and writing C once more after the product would cost as much as the product itself where k is small.
+The formulas are those of `scalar` and `scalar64`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import scalar, scalar64
+from .. import elementwise  # importing it also lets compiled loops call the formulas
+from ..jit import CONTRACT, jit
+
+__all__ = ["ACTIVATIONS", "activate", "make_epilogue"]
+
+Array = NDArray[Any]
+
+ACTIVATIONS = {None: 0, "relu": 1, "leaky_relu": 1, "tanh": 2, "sigmoid": 3, "gelu": 4, "softplus": 5}
+"""The numbers by which compiled code knows the activations; relu is leaky_relu with slope 0."""
+
+
+def _over_block(formula: Callable[..., Any]) -> Callable[..., None]:
+    @jit(CONTRACT)
+    def over_block(c: Array, i0: int, i1: int, j0: int, j1: int) -> None:
+        for i in range(i0, i1):
+            for j in range(j0, j1):
+                c[i, j] = formula(c[i, j])
+
+    return over_block
+
+
+def make_epilogue(dtype: np.dtype) -> Callable[..., None]:
+    """epilogue(c, i0, i1, j0, j1, activation, slope): C[i0:i1, j0:j1] = activation(C[i0:i1, j0:j1])."""
+    formulas = (scalar if dtype == np.float32 else scalar64).FORMULAS
+    leaky_relu = formulas["leaky_relu"]
+    tanh, sigmoid, gelu, softplus = (_over_block(formulas[name]) for name in ("tanh", "sigmoid", "gelu", "softplus"))
+
+    @jit(CONTRACT)
+    def epilogue(c: Array, i0: int, i1: int, j0: int, j1: int, activation: int, slope: float) -> None:
+        if activation == 1:
+            s = c.dtype.type(slope)
+            for i in range(i0, i1):
+                for j in range(j0, j1):
+                    c[i, j] = leaky_relu(c[i, j], s)
+        elif activation == 2:
+            tanh(c, i0, i1, j0, j1)
+        elif activation == 3:
+            sigmoid(c, i0, i1, j0, j1)
+        elif activation == 4:
+            gelu(c, i0, i1, j0, j1)
+        elif activation == 5:
+            softplus(c, i0, i1, j0, j1)
+
+    return epilogue
+
+
+def activate(c: Array, activation: str | None, slope: float) -> None:
+    """C = activation(C), for the rungs that have no epilogue of their own."""
+    if activation in ("relu", "leaky_relu"):
+        c[...] = elementwise.leaky_relu(c, slope)
+    elif activation is not None:
+        c[...] = getattr(elementwise, activation)(c)

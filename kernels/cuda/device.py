@@ -1,0 +1,50 @@
+"""Memory on the GPU and the start of a kernel: what the kernels of this package need from CuPy besides its compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import compile as cuda_compile
+from .launch import FLOAT32, FLOAT64, Launch
+
+__all__ = ["C_NAMES", "NOTHING", "empty", "require_float", "run"]
+
+NOTHING = np.uint64(0)
+"""A null pointer, where a kernel takes an array or none."""
+
+C_NAMES: dict[np.dtype, str] = {FLOAT32: "float", FLOAT64: "double"}
+
+
+def empty(shape: Sequence[int], dtype: DTypeLike) -> Any:
+    """A C-contiguous array on the current GPU, its contents arbitrary."""
+    import cupy
+
+    return cupy.empty(shape, dtype)
+
+
+def run(
+    source: str,
+    name: str,
+    launch: Launch,
+    arguments: Sequence[Any],
+    arithmetic: tuple[str, ...] = cuda_compile.FAST,
+) -> None:
+    """Start the kernel `name` of a source, unless there is nothing to compute. Returns before it has finished.
+
+    An argument is an array on the GPU, or a NumPy scalar of exactly the parameter's type.
+    """
+    if launch.empty:
+        return
+    kernel = cuda_compile.load(source, launch.defines, arithmetic).get_function(name)
+    kernel(launch.grid, launch.block, tuple(arguments))
+
+
+def require_float(name: str, array: Any) -> np.dtype:
+    """The array's dtype; a TypeError unless it is float32 or float64."""
+    if array.dtype not in C_NAMES:
+        raise TypeError(f"{name}: expected an array of float32 or float64, got {array.dtype}")
+    return array.dtype

@@ -1,0 +1,135 @@
+"""Elementwise kernels: the formulas of `scalar` and `scalar64`, translated, each in a loop over the array.
+
+All take arrays on the GPU of any shape and strides, float32 or float64, and return a new C-contiguous array of the
+same shape and dtype.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import numpy as np
+
+from .. import scalar, scalar64
+from . import device
+from .launch import FLOAT32, elementwise_launch
+from .translate import Translator
+
+__all__ = [
+    "bernoulli_nll",
+    "erf",
+    "exp",
+    "gate",
+    "gelu",
+    "leaky_relu",
+    "log",
+    "log1p",
+    "sigmoid",
+    "softplus",
+    "source",
+    "tanh",
+]
+
+Array = Any  # cupy.ndarray
+
+_BY_VALUE = ("slope",)  # parameters of a formula that are one number, not one for each element
+
+
+@functools.cache
+def source(name: str, dtype: np.dtype) -> str:
+    """The CUDA source of an operation: its formula, what that calls, and the kernel `NAME_kernel`."""
+    formula = (scalar if dtype == FLOAT32 else scalar64).FORMULAS[name]
+    number = device.C_NAMES[dtype]
+    parameters = list(inspect.signature(formula).parameters)
+    translator = Translator()
+    translator.add(formula, [number] * len(parameters))
+    taken = ", ".join(f"{number} {p}" if p in _BY_VALUE else f"const {number} *{p}" for p in parameters)
+    given = ", ".join(p if p in _BY_VALUE else f"{p}[i]" for p in parameters)
+    return f"""{translator.source}
+extern "C" __global__ void {name}_kernel({taken}, {number} *out, long long n)
+{{
+    long long step = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step)
+        out[i] = formula::{name}({given});
+}}
+"""
+
+
+def _apply(name: str, *arguments: Any) -> Array:
+    """Run the operation on arrays of one shape and dtype, and numbers."""
+    arrays = [a for a in arguments if hasattr(a, "dtype")]
+    first = arrays[0]
+    dtype = device.require_float(name, first)
+    for other in arrays[1:]:
+        if other.shape != first.shape:
+            raise ValueError(f"{name}: operands of equal shape expected, got {first.shape} and {other.shape}")
+        if other.dtype != dtype:
+            raise TypeError(f"{name}: operands of equal dtype expected, got {dtype} and {other.dtype}")
+    out = device.empty(first.shape, dtype)
+    given = [a.ravel() if hasattr(a, "dtype") else dtype.type(a) for a in arguments]
+    launch = elementwise_launch(first.size)
+    device.run(source(name, dtype), f"{name}_kernel", launch, [*given, out, np.int64(first.size)])
+    return out
+
+
+def exp(x: Array) -> Array:
+    """y = e^x."""
+    return _apply("exp", x)
+
+
+def log(x: Array) -> Array:
+    """y = ln x; -inf at 0, NaN below."""
+    return _apply("log", x)
+
+
+def log1p(x: Array) -> Array:
+    """y = ln(1 + x), accurate near 0; -inf at -1, NaN below."""
+    return _apply("log1p", x)
+
+
+def tanh(x: Array) -> Array:
+    """y = (e^x - e^-x) / (e^x + e^-x)."""
+    return _apply("tanh", x)
+
+
+def sigmoid(x: Array) -> Array:
+    """y = 1 / (1 + e^-x)."""
+    return _apply("sigmoid", x)
+
+
+def softplus(x: Array) -> Array:
+    """y = ln(1 + e^x)."""
+    return _apply("softplus", x)
+
+
+def erf(x: Array) -> Array:
+    """y = 2/sqrt(pi) * integral from 0 to x of e^(-t^2) dt."""
+    return _apply("erf", x)
+
+
+def gelu(x: Array) -> Array:
+    """y = x Phi(x), Phi the standard normal distribution function (Hendrycks & Gimpel 2016, section 2)."""
+    return _apply("gelu", x)
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    """y = x where x > 0, else slope x (Maas, Hannun & Ng 2013); slope 0 is the rectified linear unit."""
+    return _apply("leaky_relu", x, float(slope))
+
+
+def gate(g: Array, x: Array, slope: float) -> Array:
+    """y = g where x > 0, else slope g: the cotangent of `leaky_relu`, whose derivative at 0 is `slope`.
+
+    Raises ValueError unless g and x have the same shape, TypeError unless they have the same dtype.
+    """
+    return _apply("gate", g, x, float(slope))
+
+
+def bernoulli_nll(logit: Array, x: Array) -> Array:
+    """y = ln(1 + e^logit) - x logit, in nats: -ln p(x) for a Bernoulli x in [0, 1] with p = sigmoid(logit).
+
+    Raises ValueError unless logit and x have the same shape, TypeError unless they have the same dtype.
+    """
+    return _apply("bernoulli_nll", logit, x)

@@ -1,0 +1,216 @@
+"""The launch arithmetic: what grid, block, shared memory and macros a kernel needs, in plain Python.
+
+Nothing here knows a GPU, so all of it is tested without one. A rung of the matmul ladder is a row of `RUNGS`; its
+constants are those of its source, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "BEST",
+    "RUNGS",
+    "Launch",
+    "Operand",
+    "Rung",
+    "elementwise_launch",
+    "matmul_launch",
+    "operand",
+    "reduction_launch",
+]
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+MOST_BLOCKS_X = 2**31 - 1
+MOST_BLOCKS_Y = 65535
+MOST = 2**31 - 1024  # an int holds it, and the end of the tile that it is in
+STATIC_SHARED_LIMIT = 48 * 1024
+"""CUDA C++ Programming Guide, table "Technical specifications per compute capability": the same from 3.0 on."""
+
+Dims = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start a kernel. No block at all (`empty`) means that there is nothing to compute."""
+
+    grid: Dims
+    block: Dims
+    shared_bytes: int = 0
+    defines: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return 0 in self.grid
+
+    def with_defines(self, *defines: str) -> Launch:
+        """The same launch of a source with more macros."""
+        return dataclasses.replace(self, defines=(*self.defines, *defines))
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A matrix in memory: the distance between rows and between columns, in numbers."""
+
+    row_stride: int
+    col_stride: int
+
+
+def operand(array: Any, transpose: bool = False) -> Operand:
+    """The strides of a two-dimensional array, or of its transpose, on whatever device it is."""
+    row, col = (stride // array.itemsize for stride in array.strides)
+    return Operand(col, row) if transpose else Operand(row, col)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of the matmul ladder. A block computes `rows` x `cols` of C, `depth` numbers of k at a time.
+
+    `oriented`: the source has a macro for the direction of each operand. `epilogue`: it takes bias, activation
+    and accumulate. `raster`: blocks have one number, in patches, instead of two. `small`: rows (and columns) of
+    the tile for a C of few tiles. `words`: 4-byte words of a panel's line, for the tensor cores.
+    """
+
+    name: str
+    rows: int
+    cols: int
+    depth: int
+    block: Dims
+    shared_numbers: int = 0
+    dtypes: tuple[np.dtype, ...] = (FLOAT32, FLOAT64)
+    capability: tuple[int, int] = (7, 0)
+    oriented: bool = False
+    epilogue: bool = False
+    raster: bool = False
+    small: int = 0
+    words: int = 0
+
+
+_ORIENTED: dict[str, Any] = dict(oriented=True, epilogue=True, dtypes=(FLOAT32,))
+_TENSOR: dict[str, Any] = dict(raster=True, small=64, words=16, capability=(8, 0), **_ORIENTED)
+
+RUNGS: dict[str, Rung] = {
+    rung.name: rung
+    for rung in (
+        Rung("naive", 16, 16, 1, (16, 16, 1)),
+        Rung("coalesced", 16, 16, 1, (16, 16, 1)),
+        Rung("shared_tile", 32, 32, 32, (32, 32, 1), 2 * 32 * 32),
+        Rung("register_tile_1d", 64, 64, 8, (512, 1, 1), 2 * 64 * 8),
+        Rung("register_tile_2d", 128, 128, 8, (256, 1, 1), 8 * 129 + 8 * 128),
+        Rung("vectorised", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, **_ORIENTED),
+        Rung("warp_tile", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, raster=True, small=64, **_ORIENTED),
+        Rung("tensor_core_tf32", 128, 128, 16, (256, 1, 1), **_TENSOR),
+        Rung("tensor_core_bf16", 128, 128, 32, (256, 1, 1), **_TENSOR),
+    )
+}
+"""The ladder, from the first rung to the last."""
+
+BEST: dict[np.dtype, str] = {FLOAT32: "warp_tile", FLOAT64: "register_tile_2d"}
+"""The highest rung that computes in the dtype itself."""
+
+_PROCESSORS = 108  # of an A100; an H100 has 132. Only a choice of tile depends on it.
+
+
+def _tiles(length: int, tile: int) -> int:
+    return -(-length // tile)
+
+
+def _along_k(k_stride: int, line_stride: int) -> bool:
+    """Whether neighbours along k are neighbours in memory, or at least nearer than neighbours along a line."""
+    return k_stride == 1 or (line_stride != 1 and abs(k_stride) <= abs(line_stride))
+
+
+def _panel_words(words: int, tile: int, along_k: bool) -> int:
+    """Shared words of one panel of a tensor-core rung; the pads are those of tensor_core.cuh."""
+    return tile * (words + 4) if along_k else words * (tile + 8)
+
+
+def _shared_bytes(rung: Rung, tile: int, along_k: Sequence[bool], itemsize: int) -> int:
+    if rung.words:
+        return sum(2 * 4 * _panel_words(rung.words, tile, way) for way in along_k)
+    if tile != rung.rows:
+        return 4 * rung.depth * (tile + 4) * itemsize
+    return rung.shared_numbers * itemsize
+
+
+def matmul_launch(
+    rung: Rung,
+    m: int,
+    n: int,
+    k: int,
+    a: Operand,
+    b: Operand,
+    dtype: np.dtype = FLOAT32,
+    activation: str | None = None,
+    processors: int = _PROCESSORS,
+) -> Launch:
+    """The launch of C[m, n] = A[m, k] B[k, n] on a rung.
+
+    `activation` is the expression in x that the macro ACTIVATION(x) stands for. `processors` is the GPU's number
+    of multiprocessors: with fewer large tiles than that, a rung that has a small tile uses it.
+
+    Raises ValueError for a size that an int does not hold, a C of more tiles than a grid, or an epilogue that the rung
+    has not; TypeError for a dtype that it has not.
+    """
+    if dtype not in rung.dtypes:
+        raise TypeError(f"matmul rung {rung.name!r} computes in {_names(rung.dtypes)}, got {dtype}")
+    if not all(0 <= size <= MOST for size in (m, n, k)):
+        raise ValueError(f"matmul: sizes from 0 to {MOST} expected, got m={m}, n={n}, k={k}")
+    if activation is not None and not rung.epilogue:
+        raise ValueError(f"matmul rung {rung.name!r} has no epilogue: use one of {_with_epilogue()}")
+    rows, cols, threads = rung.rows, rung.cols, rung.block
+    if rung.small and _tiles(m, rows) * _tiles(n, cols) < processors:
+        rows = cols = rung.small
+        threads = (rung.block[0] * rung.small**2 // rung.rows**2, 1, 1)
+    along_k = (_along_k(a.col_stride, a.row_stride), _along_k(b.row_stride, b.col_stride))
+    defines = [] if dtype == FLOAT32 else ["REAL=double"]
+    if rung.oriented:
+        defines += [f"A_ALONG_K={int(along_k[0])}", f"B_ALONG_K={int(along_k[1])}"]
+    if rung.small:
+        defines.append(f"WARPS_DOWN={rows // 64}")
+    if activation is not None:
+        defines.append(f"ACTIVATION(x)={activation}")
+    grid = _grid(rung, _tiles(m, rows), _tiles(n, cols))
+    return Launch(grid, threads, _shared_bytes(rung, rows, along_k, dtype.itemsize), tuple(defines))
+
+
+def _grid(rung: Rung, down: int, across: int) -> Dims:
+    """Row tiles go to x, which may be long; y may not."""
+    x, y = (down * across, 1) if rung.raster else (down, across)
+    if x > MOST_BLOCKS_X or y > MOST_BLOCKS_Y:
+        raise ValueError(f"matmul rung {rung.name!r}: {down} x {across} tiles are more than a grid holds")
+    return x, y, 1
+
+
+def _names(dtypes: Sequence[np.dtype]) -> str:
+    return " or ".join(map(str, dtypes))
+
+
+def _with_epilogue() -> str:
+    return ", ".join(name for name, rung in RUNGS.items() if rung.epilogue)
+
+
+ELEMENTWISE_THREADS = 256
+_WAVES = 8  # blocks a multiprocessor: enough threads to hide the latency of memory
+
+
+def elementwise_launch(n: int, processors: int = _PROCESSORS) -> Launch:
+    """A grid whose threads walk over n numbers in strides: no more blocks than keep the GPU busy."""
+    blocks = min(_tiles(n, ELEMENTWISE_THREADS), _WAVES * processors)
+    return Launch((blocks, 1, 1), (ELEMENTWISE_THREADS, 1, 1))
+
+
+REDUCTION_THREADS = 256
+
+
+def reduction_launch(x: int, y: int = 1) -> Launch:
+    """x by y blocks, each of which reduces its part by a tree of 256 threads. Raises ValueError beyond a grid."""
+    if x > MOST_BLOCKS_X or y > MOST_BLOCKS_Y:
+        raise ValueError(f"reduction: {x} x {y} blocks are more than a grid holds")
+    return Launch((x, y, 1), (REDUCTION_THREADS, 1, 1))

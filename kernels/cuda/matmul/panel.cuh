@@ -1,0 +1,64 @@
+// A panel: PANEL lines of A (rows) or of B (columns), DEPTH numbers deep, on its way from global to shared memory.
+//
+// It passes through registers, four numbers at a time: `fetch` starts the loads, the multiply-adds of the panel
+// before hide their latency, `place` (the rung's own) puts them down. Which four lie together follows from the
+// matrix in memory: along k, or along the lines. The caller says so by the constant `along_k`; these functions are
+// inlined, so the branch is gone in the machine code.
+//
+// Where a stride, an address or an edge does not allow a load of 16 bytes, four loads of 4 bytes do the same.
+
+struct Quads {
+    float4 q[QUADS];  // QUADS: PANEL * DEPTH / 4 / THREADS
+};
+
+struct Place {
+    int line, k;
+};
+
+// The first number of this thread's quad `i`. Neighbouring threads get neighbouring memory. With `in_pairs`, quads
+// 2 i and 2 i + 1 of a panel that runs along its lines are the same lines at k and k + 1.
+__device__ __forceinline__ Place place_of(int i, int panel, int depth, bool along_k, bool in_pairs)
+{
+    int thread = threadIdx.x;
+    if (along_k) {
+        int unit = thread + i * THREADS;
+        return {unit / (depth / 4), unit % (depth / 4) * 4};
+    }
+    int unit = in_pairs ? thread + i / 2 * THREADS : thread + i * THREADS;
+    int k = in_pairs ? unit / (panel / 4) * 2 + i % 2 : unit / (panel / 4);
+    return {unit % (panel / 4) * 4, k};
+}
+
+__device__ __forceinline__ float one_of(
+    const float *x, long long line_stride, long long k_stride, int line, int k, int lines, int depth)
+{
+    return line < lines && k < depth ? x[line * line_stride + k * k_stride] : 0.0f;
+}
+
+// Numbers beyond the matrix (`lines` x `depth`) are 0. Strides in numbers; one of them is usually 1.
+__device__ __forceinline__ Quads fetch(
+    const float *x, long long line_stride, long long k_stride, int lines, int depth, int line0, int k0,
+    bool along_k, bool in_pairs)
+{
+    long long step = along_k ? k_stride : line_stride, other = along_k ? line_stride : k_stride;
+    bool wide = step == 1 && other % 4 == 0 && (unsigned long long)x % 16 == 0;
+    Quads held;
+    #pragma unroll
+    for (int i = 0; i < QUADS; i++) {
+        Place at = place_of(i, PANEL, DEPTH, along_k, in_pairs);
+        int line = line0 + at.line, k = k0 + at.k;
+        int along_line = along_k ? 0 : 1;
+        bool inside = line + 3 * along_line < lines && k + 3 * (1 - along_line) < depth;
+        if (wide && inside) {
+            held.q[i] = *(const float4 *)(x + line * line_stride + k * k_stride);
+        } else {
+            int dl = along_line, dk = 1 - along_line;
+            held.q[i] = make_float4(
+                one_of(x, line_stride, k_stride, line, k, lines, depth),
+                one_of(x, line_stride, k_stride, line + dl, k + dk, lines, depth),
+                one_of(x, line_stride, k_stride, line + 2 * dl, k + 2 * dk, lines, depth),
+                one_of(x, line_stride, k_stride, line + 3 * dl, k + 3 * dk, lines, depth));
+        }
+    }
+    return held;
+}

@@ -1,0 +1,106 @@
+"""Optimizer steps on the GPU: each reads and writes every array once, in place.
+
+All take C-contiguous arrays on the GPU of one shape and dtype, float32 or float64, that do not overlap. Weights,
+momenta and averages change in place; the gradient does not. A ValueError or TypeError comes before anything is
+written. The kernels are those of optimizers.cu.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import compile as cuda_compile
+from . import device
+from .launch import FLOAT32, elementwise_launch
+
+__all__ = ["adam", "ema", "rmsprop", "sgd"]
+
+Array = Any  # cupy.ndarray
+
+
+def sgd(
+    p: Array, g: Array, buf: Array, *, lr: float, momentum: float, nesterov: bool, weight_decay: float
+) -> None:
+    """Gradient descent with momentum; updates `p` and `buf` in place.
+
+    g <- g + weight_decay p;  buf <- momentum buf + g;  p <- p - lr buf, or with `nesterov`
+    p <- p - lr (g + momentum buf). With momentum 0, `buf` is neither read nor written, and may be empty.
+    """
+    if momentum == 0:
+        _require("sgd", g, p)
+        _update("sgd", [p, g], [lr, weight_decay])
+        return
+    _require("sgd", g, p, buf)
+    _update("nesterov" if nesterov else "momentum", [p, g, buf], [lr, momentum, weight_decay])
+
+
+def rmsprop(p: Array, g: Array, sq: Array, *, lr: float, rho: float, eps: float, weight_decay: float) -> None:
+    """RMSProp (Hinton 2012, Neural Networks for Machine Learning, lecture 6e); updates `p` and `sq` in place.
+
+    g <- g + weight_decay p;  sq <- rho sq + (1 - rho) g^2;  p <- p - lr g / (sqrt(sq) + eps)
+    """
+    _require("rmsprop", g, p, sq)
+    _update("rmsprop", [p, g, sq], [lr, rho, 1.0 - rho, eps, weight_decay])
+
+
+def adam(
+    p: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: int,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """Adam (Kingma & Ba 2015, algorithm 1); updates `p`, `m`, `v` in place; `step` counts from 1.
+
+    m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
+    p <- p - lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
+
+    Weight decay: g <- g + weight_decay p, or, when `decoupled` (AdamW: Loshchilov & Hutter 2019, algorithm 2),
+    p <- (1 - lr weight_decay) p before the step.
+    """
+    _require("adam", g, p, m, v)
+    if step < 1:
+        raise ValueError(f"adam: step counts from 1, got {step}")
+    rate = lr / (1.0 - beta1**step)
+    unbias = 1.0 / math.sqrt(1.0 - beta2**step)
+    shrink, penalty = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    coefficients = [beta1, 1.0 - beta1, beta2, 1.0 - beta2, eps, rate, unbias, shrink, penalty]
+    _update("adam", [p, g, m, v], coefficients)
+
+
+def ema(average: Array, p: Array, *, decay: float) -> None:
+    """average <- decay average + (1 - decay) p, in place: an average over about 1 / (1 - decay) steps."""
+    _require("ema", p, average)
+    _update("ema", [average, p], [decay, 1.0 - decay])
+
+
+def _update(kernel: str, arrays: Sequence[Array], coefficients: Sequence[float]) -> None:
+    dtype, n = arrays[0].dtype, arrays[0].size
+    launch = elementwise_launch(n)
+    if dtype != FLOAT32:
+        launch = launch.with_defines("REAL=double")
+    given = [*arrays, *map(dtype.type, coefficients), np.int64(n)]
+    device.run(cuda_compile.read("optimizers.cu"), kernel, launch, given)
+
+
+def _require(name: str, g: Array, *updated: Array) -> None:
+    """One shape, one dtype, C order: only then is the kernel's walk through memory the arrays' own."""
+    for a in (g, *updated):
+        if a.shape != g.shape:
+            raise ValueError(f"{name}: arrays of one shape expected, got {[b.shape for b in (*updated, g)]}")
+        if a.dtype != g.dtype:
+            raise TypeError(f"{name}: arrays of one dtype expected, got {[str(b.dtype) for b in (*updated, g)]}")
+        if not a.flags.c_contiguous:
+            raise ValueError(f"{name}: C-contiguous arrays expected, got strides {a.strides} for shape {a.shape}")
+    device.require_float(name, g)

@@ -1,0 +1,101 @@
+"""Options that several commands have, and the data that they name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+
+__all__ = ["MNIST", "Place", "Whole", "data_options", "load_split", "seed_option", "source_of_run"]
+
+MNIST = "mnist"
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Whole(click.ParamType):
+    """A whole number from `low` to `high`."""
+
+    name = "number"
+
+    def __init__(self, low: int, high: int | None = None) -> None:
+        self.low = low
+        self.high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        with contextlib.suppress(ValueError):
+            number = int(value)
+            if self.low <= number and (self.high is None or number <= self.high):
+                return number
+        bounds = f"{self.low} or more" if self.high is None else f"from {self.low} to {self.high}"
+        self.fail(f"{value!r} is not a whole number, {bounds}", param, ctx)
+
+
+class Place(click.ParamType):
+    """The name of a file or folder, as `kind`. Not an empty one, which an unset variable of the shell gives."""
+
+    name = "path"
+
+    def __init__(self, kind: type[str] | type[Path]) -> None:
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        if not str(value).strip():
+            self.fail("it is empty; name a place, or leave the option out", param, ctx)
+        return self.kind(value)
+
+
+def seed_option(default: int | None, what: str) -> Decorator:
+    """--seed: any number that a 64-bit counter-based generator takes."""
+    return click.option(
+        "--seed", type=Whole(0, 2**64 - 1), default=default, metavar="N", help=f"Seed of {what}"
+    )
+
+
+def data_options(default: str | None) -> Decorator:
+    """--data and --data-dir."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        folder = click.option(
+            "--data-dir", type=Place(str), metavar="DIR", help="Folder with the MNIST files. [default: $MINIGEN_DATA]"
+        )
+        return click.option(
+            "--data", type=Place(str), default=default, metavar="mnist|FILE",
+            help="MNIST, or images in a .npy or .npz file.",
+        )(folder(command))  # fmt: skip
+
+    return decorate
+
+
+def load_split(data: str, data_dir: str | None, split: str, download: bool = True) -> Dataset | None:
+    """One split of MNIST, or the images in a file; a file has no test split: None."""
+    from ..data import load_images, load_mnist
+
+    if data == MNIST:
+        return load_mnist(split, data_dir=data_dir, download=download)
+    if data_dir is not None:
+        raise UsageError(f"--data-dir is where MNIST lies, but --data is {data}: leave one of them out")
+    if not Path(data).suffix and not Path(data).exists():
+        raise UsageError(f"--data {data}: neither 'mnist' nor a .npy or .npz file{did_you_mean(data, [MNIST])}")
+    return load_images(data) if split == "train" else None
+
+
+def source_of_run(folder: Path) -> str:
+    """MNIST, unless the run's record tells of a file, whose place it does not: UsageError."""
+    from ..training import RunFolder
+
+    if not RunFolder(folder).config.exists():  # a model without a run: MNIST, if the shape fits
+        return MNIST
+    data = RunFolder(folder).read_record()["data"]
+    if data["source"] in ("file", "array"):
+        raise UsageError(f"{folder} was trained on {data['name']}: say where such images are with --data FILE")
+    return MNIST

@@ -1,0 +1,44 @@
+"""minigen reconstruct: images beside what a VAE makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from .options import Place, Whole, data_options, load_split, source_of_run
+from .runs import find_model
+
+__all__ = ["command"]
+
+
+@click.command("reconstruct")
+@click.argument("run", metavar="RUN")
+@click.option("-n", "count", type=Whole(1, 10_000), default=20, show_default=True, help="How many images.")
+@data_options(None)
+@click.option("--out", type=Place(Path), metavar="FILE.png", help="[default: in the run folder]")
+def command(run: str, count: int, data: str | None, data_dir: str | None, out: Path | None) -> None:
+    """Encode and decode held-out images with a trained VAE.
+
+    The images are MNIST's test set, or those of --data.
+    """
+    from .. import plots
+    from ..data import to_unit
+    from ..models import load
+    from ..training.checks import as_dataset
+
+    model_file, folder = find_model(run)
+    out = out or folder / "reconstructions.png"
+    if out.suffix != ".png":
+        raise UsageError(f"--out {out}: expected a name that ends in .png")
+    model: Any = load(model_file)
+    if not hasattr(model, "reconstruct"):
+        raise UsageError(f"{run} is a {model.kind}, which has no encoder: try minigen sample {run}")
+    source = data or source_of_run(folder)
+    dataset = load_split(source, data_dir, "test") or load_split(source, data_dir, "train")
+    assert dataset is not None
+    images = as_dataset(dataset, model, dataset.name).images[:count]
+    plots.save_reconstructions(to_unit(images), model.reconstruct(images), out)
+    click.echo(f"{len(images)} images of {dataset.name} and their reconstructions in {out}")

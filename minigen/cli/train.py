@@ -1,0 +1,157 @@
+"""minigen train: from images to a run folder."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import MNIST, Place, Whole, data_options, load_split, seed_option, source_of_run
+from .runs import latest_run, new_run
+from .suggest import Name
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..training import Trainable
+
+__all__ = ["command"]
+
+
+def _kinds() -> list[str]:
+    from ..models import MODELS
+
+    return list(MODELS)
+
+
+def _presets() -> list[str]:
+    from ..models import MODELS
+
+    return list(dict.fromkeys(name for cls in MODELS.values() for name in cls.PRESETS))
+
+
+@click.command("train")
+@click.argument("kind", type=Name("model", _kinds), metavar="{gan,vae}")
+@click.option("--preset", type=Name("preset", _presets), metavar="NAME", help="default, or the document's networks.")
+@click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the images. [default: the preset's]")
+@click.option("--batch-size", type=Whole(1), metavar="N", help="Images a step. [default: the preset's]")
+@seed_option(None, "weights, order and noise. [default: 0]")
+@click.option("--lr", type=float, metavar="F", help="Learning rate of Adam. [default: the preset's]")
+@data_options(None)
+@click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
+@click.option("--device", type=Name("device", lambda: ("cpu", "gpu")), default="cpu", metavar="cpu|gpu")
+@click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
+def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
+    """Train a GAN or a VAE, and draw what it learned.
+
+    Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
+    """
+    from ..backend import require_device
+    from ..training import RunFolder, train
+    from .progress import announcing, make_reporter
+
+    require_device(device)
+    name = f"{kind}-{given['preset'] or 'default'}"
+    if resume:
+        out = out or latest_run(name)
+        given = _as_before(RunFolder(out).read_record(), kind, out, given)
+    out = out or new_run(name)
+    if not resume:
+        RunFolder(out).require_free()
+    reporter = make_reporter(quiet)
+    data, test = _load(given, reporter)
+    with announcing(reporter):
+        model = _build(kind, given, data)
+        epochs, batch_size = _schedule(model, given, len(data))
+        start = time.monotonic()
+        history = train(
+            model,
+            data,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=given["seed"] or 0,
+            out=out,
+            test_images=test,
+            resume=resume,
+            report=reporter,
+        )
+    _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)
+    _suggest(kind, out, epochs, given)
+
+
+def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """For a resumed run, what was not said this time is as it was."""
+    from ..models import rebuild
+    from ..training.record import require_same_kind
+
+    require_same_kind(record, kind, str(out))
+    rebuild(kind, record["model"]["config"], str(out / "config.json"))
+    training = record["training"]
+    before: dict[str, Any] = {name: training[name] for name in ("epochs", "batch_size", "seed")}
+    before["lr"] = record["model"]["config"].get("lr")
+    before["data"] = given["data"] or source_of_run(out)
+    if given["preset"] is None:
+        before["settings"] = record["model"]["config"]
+    return {**before, **{name: value for name, value in given.items() if value is not None or name not in before}}
+
+
+def _load(given: dict[str, Any], reporter: Any) -> tuple[Dataset, Dataset | None]:
+    source = given["data"] or MNIST
+    data = load_split(source, given["data_dir"], "train", download=False)
+    assert data is not None  # only a test split can be missing
+    if data.is_sample:
+        reporter.notice("MNIST is not here yet: trying to download it ...")
+        data = load_split(source, given["data_dir"], "train")
+        assert data is not None
+    reporter.notice(data.note)
+    # Where the download failed it is not tried again: both splits come from the sample.
+    return data, load_split(source, given["data_dir"], "test", download=not data.is_sample)
+
+
+def _build(kind: str, given: dict[str, Any], data: Dataset) -> Trainable:
+    from ..models import MODELS
+
+    make: Any = MODELS[kind]
+    changes = {name: given[name] for name in ("seed", "lr") if given[name] is not None}
+    if "settings" in given:
+        return make(**{**given["settings"], **changes})
+    return make.preset(given["preset"] or "default", image_shape=data.images.shape[1:], **changes)
+
+
+def _schedule(model: Any, given: dict[str, Any], images: int) -> tuple[int, int]:
+    """(epochs, batch size). A preset that counts in steps takes as long on a sample as on the full set."""
+    preset = model.TRAINING[given["preset"] or "default"]
+    batch_size = given["batch_size"] or min(preset["batch_size"], images)
+    if given["epochs"]:
+        return given["epochs"], batch_size
+    if "epochs" in preset:
+        return preset["epochs"], batch_size
+    return math.ceil(preset["steps"] / math.ceil(images / batch_size)), batch_size
+
+
+def _conclude(kind: str, out: Path, last: dict[str, float], epochs: int, seconds: float) -> None:
+    """What came of it, in two lines."""
+    from ..training.report import figures
+
+    shown = {name: value for name, value in last.items() if name.startswith("test_")} or {
+        name: value for name, value in last.items() if name not in ("epoch", "step", "images_per_second", "seconds")
+    }
+    pictures = sorted(path.name for path in out.iterdir() if path.suffix in (".png", ".gif"))
+    click.echo(f"trained {kind}, {epochs} epoch{'s' if epochs > 1 else ''}, {seconds:.1f} s: {figures(shown)}")
+    click.echo(f"pictures in {out}: {', '.join(pictures)}")
+
+
+def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any]) -> None:
+    """Commands to go on with, which can be pasted as they are: a run keeps no path of the user's data."""
+    run = shlex.quote(str(out))
+    options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"]}
+    data = "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
+    click.echo("next, for example:")
+    click.echo(f"  minigen sample {run} --seed 1")
+    if kind == "vae":
+        click.echo(f"  minigen reconstruct {run}{data}")
+    click.echo(f"  minigen train {kind} --resume --out {run} --epochs {2 * epochs}{data}")

@@ -1,0 +1,34 @@
+"""Data: MNIST or a user's own images, scaled for a network and cut into batches.
+
+>>> images, labels = mnist("train")                      # doctest: +SKIP
+>>> x = to_unit(images)                                  # doctest: +SKIP
+>>> loader = Loader(len(x), batch_size=64, seed=0)       # doctest: +SKIP
+>>> for indices in loader.epoch(0):                      # doctest: +SKIP
+...     batch = x[indices]
+"""
+
+from minigen.data.dataset import Dataset
+from minigen.data.files import load_images
+from minigen.data.idx import read_idx
+from minigen.data.loader import Loader, permutation
+from minigen.data.mnist import load_mnist, mnist
+from minigen.data.transforms import (
+    binarise_dynamic,
+    binarise_static,
+    to_symmetric,
+    to_unit,
+)
+
+__all__ = [
+    "Dataset",
+    "Loader",
+    "binarise_dynamic",
+    "binarise_static",
+    "load_images",
+    "load_mnist",
+    "mnist",
+    "permutation",
+    "read_idx",
+    "to_symmetric",
+    "to_unit",
+]

@@ -1,0 +1,48 @@
+"""A set of images in memory, and where it came from."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images, perhaps labels, and their provenance.
+
+    images: (N, H, W), either uint8 in 0..255 or float32 in [0, 1].
+    labels: (N,) uint8, or None.
+    name: what a run's record calls it, such as "mnist-train" or "faces.npz".
+    source: "data-dir", "cache", "download", "sample" or "file".
+    origin: the folder or file that served.
+    note: one line for a person: what was read, or why the sample serves.
+    """
+
+    images: NDArray[np.uint8] | NDArray[np.float32]
+    labels: NDArray[np.uint8] | None
+    name: str
+    source: str
+    origin: str
+    note: str
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    @property
+    def is_sample(self) -> bool:
+        """True when the small set inside the package stands in for the full one."""
+        return self.source == "sample"
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the image values in C order: the same images give the same, wherever they lay."""
+        return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
+
+    def record(self) -> dict[str, str | int]:
+        """What a run's configuration keeps, ready for JSON. `origin` stays out: a private path."""
+        return {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}

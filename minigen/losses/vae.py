@@ -1,0 +1,120 @@
+"""The losses of a variational autoencoder: sections 4.1.2 and 4.2.2 of the document.
+
+The encoder is q(z|x) = N(mu(x), diag sigma(x)^2), the prior p(z) = N(0, I), the decoder p(x|z) a Bernoulli or a
+Gaussian. The loss is the negative evidence lower bound (Kingma & Welling 2013, arXiv:1312.6114, equation 3):
+
+    L(theta, phi) = E_x[ E_{q(z|x)}[-log p(x|z)] + KL(q(z|x) || p(z)) ]                            (4.1.2)
+
+    L_rec = -E_x E_{z ~ q(z|x)}[log p(x|z)]                                                        (4.2.2)
+    L_KL  = E_x[KL(q(z|x) || p(z))] = E_x[ 1/2 sum_j (mu_j^2 + sigma_j^2 - log sigma_j^2 - 1) ]
+    L     = L_rec + beta L_KL
+
+The document prints (4.1.2) with a minus before the KL term, under which the loss falls without bound as KL grows; it
+calls the encoder p(z|x), which is the intractable posterior; and it averages L_KL over z ~ p(z), although the KL has
+integrated z out. beta = 1 is the bound itself; other values are a beta-VAE (Higgins et al. 2017).
+
+It is a bound by Jensen's inequality: log p(x) = log E_q[p(x|z) p(z) / q(z|x)] >= E_q[log p(x|z)] - KL(q(z|x) || p(z)),
+tight where q(z|x) is the true posterior.
+
+Every loss sums over the pixels or latent dimensions of a sample and averages over the batch: nats per sample. With
+`per_sample=True` the average is left out, shape (N,). `log_var` is log sigma^2. Those named `..._literal` take
+probabilities or standard deviations, as printed, and are for reading: they overflow where the others do not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import ops
+from ..errors import ShapeError
+from ..tensor import Tensor, TensorLike
+
+__all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "kl_normal",
+           "kl_normal_literal", "negative_elbo", "reparameterise"]
+
+
+def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+    """z = mu + exp(log_var / 2) noise, noise ~ N(0, I): a sample of q(z|x) through which gradients flow.
+
+    Kingma & Welling 2013, section 2.4.
+    """
+    return mu + ops.exp(log_var * 0.5) * noise
+
+
+def kl_normal(mu: Tensor, log_var: Tensor, *, per_sample: bool = False) -> Tensor:
+    """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum_j (mu_j^2 + sigma_j^2 - log sigma_j^2 - 1)   (L_KL, 4.2.2).
+
+    mu, log_var (N, latent). Kingma & Welling 2013, appendix B.
+    """
+    _same(mu, log_var, "mu", "log_var")
+    return _nats(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), per_sample)
+
+
+def kl_normal_literal(mu: Tensor, sigma: Tensor, *, per_sample: bool = False) -> Tensor:
+    """The same from the standard deviation."""
+    variance = sigma * sigma
+    return _nats(0.5 * (mu * mu + variance - ops.log(variance) - 1), per_sample)
+
+
+def bernoulli_nll(logits: Tensor, x: TensorLike, *, per_sample: bool = False) -> Tensor:
+    """-log p(x|z) = -sum_i [x_i log p_i + (1 - x_i) log(1 - p_i)], p = sigmoid(logits)   (L_rec, 4.2.2).
+
+    Computed as softplus(logit) - x logit, finite for every logit. logits, x (N, pixels); x in [0, 1], and a
+    likelihood in the strict sense for x in {0, 1}.
+    """
+    _same(logits, x, "logits", "x")
+    return _nats(ops.bernoulli_nll(logits, x), per_sample)
+
+
+def bernoulli_nll_literal(probabilities: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
+    """-sum_i [x_i log p_i + (1 - x_i) log(1 - p_i)] as printed, from probabilities."""
+    return _nats(-(x * ops.log(probabilities) + (1 - x) * ops.log(1 - probabilities)), per_sample)
+
+
+def gaussian_nll(mean: Tensor, log_var: Tensor | float, x: TensorLike, *, per_sample: bool = False) -> Tensor:
+    """-log N(x; mean, sigma^2) = sum_i 1/2 [(x_i - mean_i)^2 / sigma_i^2 + log sigma_i^2 + log 2 pi]   (L_rec, 4.2.2).
+
+    mean, x (N, pixels); `log_var` of that shape, or one that broadcasts to it. The constant log 2 pi is kept: without
+    it the value would be no log-density. As a density it can be negative.
+    """
+    _same(mean, x, "mean", "x")
+    error = mean - x
+    if not isinstance(log_var, Tensor):
+        log_var = Tensor(log_var) if getattr(log_var, "ndim", 0) else float(log_var)
+    precision = ops.exp(-log_var) if isinstance(log_var, Tensor) else math.exp(-log_var)
+    scaled = error * error * precision + log_var
+    if scaled.shape != mean.shape:
+        raise ShapeError(f"log_var {np.shape(log_var)} does not broadcast to mean {mean.shape}")
+    return _nats(0.5 * (scaled + math.log(2 * math.pi)), per_sample)
+
+
+def gaussian_nll_literal(mean: Tensor, sigma: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
+    """-sum_i log[ exp(-(x_i - mean_i)^2 / (2 sigma_i^2)) / (sqrt(2 pi) sigma_i) ] as the density is written."""
+    error = x - mean
+    density = ops.exp(-(error * error) / (2 * sigma * sigma)) / (math.sqrt(2 * math.pi) * sigma)
+    return _nats(-ops.log(density), per_sample)
+
+
+def negative_elbo(reconstruction: Tensor, kl: Tensor, *, beta: float = 1.0) -> Tensor:
+    """L = L_rec + beta L_KL (4.2.2); for beta = 1 an upper bound on -log p(x), in expectation."""
+    return reconstruction + beta * kl
+
+
+def _nats(terms: Tensor, per_sample: bool) -> Tensor:
+    """The sum over a sample's dimensions, averaged over the batch unless `per_sample`."""
+    if terms.ndim < 2:
+        raise ShapeError(f"a loss needs a batch (N, dimensions), got shape {terms.shape}")
+    if per_sample:
+        return ops.sum(terms, axis=tuple(range(1, terms.ndim)))
+    if not len(terms):
+        raise ShapeError("a loss needs at least one sample, got an empty batch")
+    return ops.sum(terms) * (1 / len(terms))
+
+
+def _same(a: Tensor, b: TensorLike, name_a: str, name_b: str) -> None:
+    """Broadcasting between the two would silently count pixels twice."""
+    shape = getattr(b, "shape", ())
+    if a.shape != shape:
+        raise ShapeError(f"{name_a} {a.shape} and {name_b} {shape} must have the same shape")

@@ -1,0 +1,158 @@
+"""The variational autoencoder: section 4.1.2 of the document, its networks from section 5.2.2."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autograd import no_grad
+from ..data import to_symmetric, to_unit
+from ..errors import ShapeError, UsageError
+from ..losses import vae as losses
+from ..nn import Dense, Sequential, Tanh
+from ..ops import sigmoid
+from ..optim import Adam
+from ..random import Generator
+from ..tensor import Parameter, Tensor
+from .base import GenerativeModel, Images, Losses
+from .networks import hidden_layers
+
+__all__ = ["VAE", "VAEConfig"]
+
+LIKELIHOODS = ("bernoulli", "gaussian")
+CHUNK = 1000  # images at a time outside training
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """The settings of a VAE.
+
+    With the Bernoulli likelihood pixels are intensities in [0, 1], binarised anew in each step, and the decoder gives
+    logits. With the Gaussian one they lie in [-1, 1], the decoder ends in tanh, and one variance, shared by all pixels,
+    is learned (Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202, section 4.1).
+    """
+
+    image_shape: tuple[int, int] = (28, 28)
+    latent: int = 20
+    hidden: tuple[int, ...] = (400,)  # of the encoder; the decoder's are these reversed
+    likelihood: str = "bernoulli"
+    beta: float = 1.0
+    slope: float = 0.0  # of the leaky ReLU; 0 is the ReLU
+    lr: float = 1e-3
+    seed: int = 0
+
+
+class VAE(GenerativeModel):
+    """An encoder q(z|x) = N(mu, diag sigma^2) and a decoder p(x|z)."""
+
+    kind = "vae"
+    Config = VAEConfig
+    PRESETS = {
+        "default": {},
+        # The networks of section 5.2.2, as printed a plain autoencoder: here with both heads and a likelihood.
+        "document": {"latent": 2, "hidden": (64, 32), "likelihood": "gaussian", "slope": 0.01},
+    }
+    TRAINING = {"default": {"epochs": 10, "batch_size": 128}, "document": {"epochs": 20, "batch_size": 128}}
+
+    config: VAEConfig
+
+    def __init__(self, **settings: Any) -> None:
+        rng = self.configure(settings)
+        c = self.config
+        if c.likelihood not in LIKELIHOODS:
+            raise UsageError(f"likelihood = {c.likelihood!r}: expected one of {', '.join(LIKELIHOODS)}")
+        if c.beta < 0:
+            raise UsageError(f"beta = {c.beta}: expected at least 0")
+        if c.latent < 1 or not c.hidden:
+            raise UsageError("a VAE needs at least one latent dimension and one hidden layer")
+        pixels = math.prod(c.image_shape)
+        self.encoder = Sequential(*hidden_layers((pixels, *c.hidden), rng, slope=c.slope))
+        self.mu = Dense(c.hidden[-1], c.latent, rng=rng)
+        self.log_var = Dense(c.hidden[-1], c.latent, rng=rng)
+        self.decoder = Sequential(*hidden_layers((c.latent, *reversed(c.hidden)), rng, slope=c.slope),
+                                  Dense(c.hidden[0], pixels, rng=rng))
+        if c.likelihood == "gaussian":
+            self.decoder.layers.append(Tanh())
+            self.pixel_log_var = Parameter(np.zeros((1, 1), np.float32))
+        self.optimizers = {"all": Adam(self.parameters(), c.lr)}
+
+    def train_step(self, images: Images) -> Losses:
+        """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
+        reconstruction, kl = self.losses(images, self.noise)
+        loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
+        loss.backward()
+        self.optimizers["all"].step()
+        self.optimizers["all"].zero_grad()
+        return {"loss": loss.item(), "reconstruction": reconstruction.item(), "kl": kl.item()}
+
+    def losses(self, images: Images, noise: Generator) -> tuple[Tensor, Tensor]:
+        """(L_rec, L_KL) in nats per image, with one z per image drawn from `noise`."""
+        x = self.preprocess(images, noise)
+        mu, log_var = self.posterior(x)
+        z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
+        output = self.decoder(z)
+        if self.config.likelihood == "bernoulli":
+            reconstruction = losses.bernoulli_nll(output, x)
+        else:
+            reconstruction = losses.gaussian_nll(output, self.pixel_log_var, x)
+        return reconstruction, losses.kl_normal(mu, log_var)
+
+    def preprocess(self, images: Images, noise: Generator | None = None) -> Tensor:
+        """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
+        self.check_images(images)
+        rows = images.reshape(len(images), math.prod(self.config.image_shape))
+        if self.config.likelihood == "gaussian":
+            return Tensor(to_symmetric(rows))
+        intensities = Tensor(to_unit(rows))
+        return intensities if noise is None else noise.bernoulli(intensities)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mu and log sigma^2 of q(z|x), each (N, latent)."""
+        h = self.encoder(x)
+        return self.mu(h), self.log_var(h)
+
+    def evaluate(self, images: Images) -> Losses:
+        """The negative ELBO and its two terms on held-out images, in nats per image.
+
+        One z, and for the Bernoulli one binarisation, per image from a fixed seed: the same figure each time.
+        """
+        if not len(images):
+            raise ShapeError("evaluate needs at least one image")
+        noise = Generator(0).fork("evaluate")
+        totals = np.zeros(2)
+        with no_grad(), self.evaluating():
+            for start in range(0, len(images), CHUNK):
+                part = images[start:start + CHUNK]
+                totals += len(part) * np.array([t.item() for t in self.losses(part, noise)])
+        reconstruction, kl = (totals / len(images)).tolist()
+        return {"negative_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
+
+    def encode(self, images: Images) -> np.ndarray:
+        """The posterior means of images: (N, latent) float32."""
+        with no_grad(), self.evaluating():
+            parts = [self.posterior(self.preprocess(images[i:i + CHUNK]))[0].numpy()
+                     for i in range(0, max(len(images), 1), CHUNK)]
+        return np.concatenate(parts)
+
+    def decode(self, z: np.ndarray) -> Images:
+        """The decoder's mean images of latents (N, latent)."""
+        z = np.asarray(z, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.config.latent:
+            raise ShapeError(f"decode takes latents (N, {self.config.latent}), got {z.shape}")
+        with no_grad(), self.evaluating():
+            output = self.decoder(Tensor(z))
+            return self.to_images(sigmoid(output) if self.config.likelihood == "bernoulli" else (output + 1) * 0.5)
+
+    def reconstruct(self, images: Images) -> Images:
+        """The decoder's mean images at the posterior means of `images`."""
+        return self.decode(self.encode(images))
+
+    def sample(self, n: int, *, seed: int = 0) -> Images:
+        """Mean images decoded from `n` latents drawn from the prior N(0, I)."""
+        if n < 1:
+            raise UsageError(f"cannot draw {n} samples: ask for at least one")
+        return self.decode(Generator(seed).fork("samples").normal((n, self.config.latent)).numpy())
+

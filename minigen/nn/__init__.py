@@ -1,0 +1,21 @@
+"""Layers, written by hand."""
+
+from . import init
+from .layers import (
+    GELU,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    LeakyReLU,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
+from .module import Module
+from .norm import BatchNorm, LayerNorm
+
+__all__ = ["GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "LayerNorm", "LeakyReLU", "Module", "ReLU",
+           "Reshape", "Sequential", "Sigmoid", "Tanh", "init"]

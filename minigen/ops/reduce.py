@@ -1,0 +1,143 @@
+"""Sums and their relatives along axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..autograd import op
+from ..backend import Array, namespace
+from ..errors import ShapeError
+from ..tensor import Tensor
+from .arithmetic import astype, div, equal
+from .elementwise import exp
+from .shape import broadcast_to, reshape
+
+__all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "normalise", "softmax", "sum", "var"]
+
+Axes = int | Sequence[int] | None
+
+
+def _normalised(ndim: int, axis: Axes) -> tuple[int, ...]:
+    """The axes as non-negative numbers; all of them for None."""
+    axes = range(ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+    if wrong := [a for a in axes if not -ndim <= a < ndim]:
+        raise ShapeError(f"axis {wrong[0]} does not exist in a tensor of {ndim} axes")
+    return tuple(a % ndim for a in axes)
+
+
+def _keep(t: Tensor, x: Tensor, axis: Axes) -> Tensor:
+    """A reduced tensor with the reduced axes put back, of length one, so that it broadcasts against x."""
+    reduced = _normalised(x.ndim, axis)
+    shape = tuple(1 if i in reduced else n for i, n in enumerate(x.shape))
+    return t if t.shape == shape else reshape(t, shape=shape)
+
+
+def _axes(axis: Axes) -> int | tuple[int, ...] | None:
+    return tuple(axis) if isinstance(axis, Sequence) else axis
+
+
+@op
+def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+    """y = the sum of x over `axis` (all axes by default),  dL/dx = g broadcast to x"""
+    return x.sum(axis=_axes(axis), keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else None)
+
+
+@sum.vjp
+def _(g, y, x, *, axis=None, keepdims=False):
+    return broadcast_to(_keep(g, x, axis), shape=x.shape)
+
+
+def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` divided by the number of elements summed; ShapeError where there are none."""
+    count = math.prod(x.shape[a] for a in _normalised(x.ndim, axis))
+    if not count:
+        raise ShapeError(f"mean over axis {axis} of shape {x.shape}: there is nothing to average")
+    return div(sum(x, axis=axis, keepdims=keepdims), float(count))
+
+
+def var(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
+    """The mean of (x - mean(x))^2 over `axis`: the biased variance, as batch normalisation uses it."""
+    centred = x - mean(x, axis, keepdims=True)
+    return mean(centred * centred, axis, keepdims)
+
+
+@op
+def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+    """y = the largest element along `axis`;  equal largest elements share g"""
+    return x.max(axis=_axes(axis), keepdims=keepdims)
+
+
+@op
+def min(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
+    """y = the smallest element along `axis`;  equal smallest elements share g"""
+    return x.min(axis=_axes(axis), keepdims=keepdims)
+
+
+@max.vjp
+@min.vjp
+def _(g, y, x, *, axis=None, keepdims=False):
+    chosen = astype(equal(x, _keep(y, x, axis)), dtype=x.dtype)
+    return _keep(g, x, axis) * (chosen / sum(chosen, axis=axis, keepdims=True))
+
+
+@op
+def logsumexp(x: Array, *, axis: int = -1, keepdims: bool = False) -> Array:
+    """y = ln sum_i e^(x_i) along `axis`, finite wherever x is,  dL/dx = g softmax(x)"""
+    xp = namespace(x)
+    top = x.max(axis=axis, keepdims=True, initial=-math.inf)
+    top = xp.where(xp.isfinite(top), top, 0)
+    with xp.errstate(divide="ignore"):  # the log of an empty sum is -inf, rightly
+        y = xp.log(xp.exp(x - top).sum(axis=axis, keepdims=True)) + top
+    return y if keepdims else y.squeeze(axis)
+
+
+@logsumexp.vjp
+def _(g, y, x, *, axis=-1, keepdims=False):
+    return _keep(g, x, axis) * softmax(x, axis=axis)
+
+
+@op
+def softmax(x: Array, *, axis: int = -1) -> Array:
+    """y_i = e^(x_i) / sum_j e^(x_j) along `axis`,  dL/dx = y (g - sum_j g_j y_j)"""
+    xp = namespace(x)
+    y = xp.exp(x - x.max(axis=axis, keepdims=True, initial=-math.inf))
+    y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+@softmax.vjp
+def _(g, y, x, *, axis=-1):
+    return y * (g - sum(g * y, axis=axis, keepdims=True))
+
+
+@op
+def log_softmax(x: Array, *, axis: int = -1) -> Array:
+    """y_i = x_i - ln sum_j e^(x_j) along `axis`,  dL/dx = g - e^y sum_j g_j"""
+    xp = namespace(x)
+    shifted = x - x.max(axis=axis, keepdims=True, initial=-math.inf)
+    with xp.errstate(divide="ignore"):  # a row without elements has the sum 0
+        return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+@log_softmax.vjp
+def _(g, y, x, *, axis=-1):
+    return g - exp(y) * sum(g, axis=axis, keepdims=True)
+
+
+@op
+def normalise(x: Array, *, axis: Axes, eps: float) -> Array:
+    """y = (x - m) r,  m the mean over `axis`, r = (var + eps)^(-1/2)
+
+    dL/dx = r (g - mean(g) - y mean(g y)), means over `axis`. Ioffe & Szegedy 2015, section 3; Ba et al. 2016.
+    """
+    axes = _axes(axis)
+    centred = x - x.mean(axis=axes, keepdims=True)
+    centred /= namespace(x).sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
+    return centred
+
+
+@normalise.vjp
+def _(g, y, x, *, axis, eps):
+    r = (var(x, axis, keepdims=True) + eps) ** -0.5
+    return r * (g - mean(g, axis, keepdims=True) - y * mean(g * y, axis, keepdims=True))

@@ -1,0 +1,236 @@
+"""The training loop: every model, one way to train it, to stop it and to go on.
+
+A run is a function of (config, data, seed, epochs): the order of the images depends on (seed, epoch) alone, the
+noise on the model's counter, so that a run stopped after any step and resumed is bitwise the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import SupportsIndex
+
+import numpy as np
+
+from ..data import Dataset, Loader
+from ..errors import DivergedError, UsageError
+from .artifacts import draw_epoch, draw_run
+from .checks import ADVICE, as_dataset, not_finite, require_finite_state
+from .diverged import Recall
+from .folder import RunFolder
+from .heap import keep_freed_memory
+from .history import History
+from .interrupt import Interrupt
+from .model import Trainable
+from .record import identity, make_record, surroundings_changed
+from .report import Interrupted, Plan, Reporter, Silent, StepReport
+from .state import LoopState
+
+__all__ = ["train"]
+
+CHECKPOINT_SECONDS = 30.0
+
+
+def train(
+    model: Trainable,
+    images: np.ndarray | Dataset,
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    test_images: np.ndarray | Dataset | None = None,
+    test_labels: np.ndarray | None = None,
+    resume: bool = False,
+    report: Reporter | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> History:
+    """Train `model` on `images` and return what happened, a row an epoch.
+
+    images, test_images: (N, H, W), uint8 or floats in [0, 1], or a `minigen.data.Dataset`. With test images the
+        model is evaluated on them after every epoch; they, or else the training images, are reconstructed.
+    seed: of the order of the images and of the noise of the sample pictures. The model has its own.
+    out: the run folder (`folder.py`); None leaves nothing on disk.
+    resume: go on with the run in `out`, whose state is loaded into `model`. `epochs` may be larger than it was.
+    report: told of every step; `PlainReporter()` prints lines. None is silent.
+    checkpoint_seconds: how often the state is saved within an epoch; 0 saves after every step.
+
+    Ctrl-C finishes the step, saves, and raises Interrupted (a KeyboardInterrupt). The first loss that is not
+    finite raises DivergedError and leaves the last checkpoint as it was. Bad arguments raise UsageError, bad
+    images DataError, a folder that cannot be written OutputError, all before the first step.
+    """
+    epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
+    data = as_dataset(images, model, "images")
+    test = None if test_images is None else as_dataset(test_images, model, "test_images", test_labels)
+    loader = Loader(len(data), batch_size, seed)
+    if epochs < 1:
+        raise UsageError(f"epochs = {epochs}: expected at least 1")
+    if resume and out is None:
+        raise UsageError("resume needs the folder of the run to go on with: give out")
+    reporter = report if report is not None else Silent()
+    state = LoopState(batches=len(loader))
+    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state)
+    if out is not None:
+        run.open(RunFolder(Path(out)), resume)
+    keep_freed_memory()
+    try:
+        # A diverging run says so itself, and in one line.
+        with Interrupt() as interrupt, np.errstate(all="ignore"):
+            return run.go(interrupt)
+    finally:
+        reporter.end()
+
+
+def _whole(name: str, value: SupportsIndex) -> int:
+    """Also of NumPy's integers, as Python's, which can be written down."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"{name} = {value!r}: expected a whole number, such as 10") from error
+
+
+@dataclass
+class _Run:
+    """One call of `train`: what its parts share."""
+
+    model: Trainable
+    data: Dataset
+    test: Dataset | None
+    loader: Loader
+    epochs: int
+    seed: int
+    reporter: Reporter
+    checkpoint_seconds: float
+    state: LoopState
+    history: History = field(default_factory=History)
+    folder: RunFolder | None = None
+    recall: Recall = field(init=False)
+    saved_step: int = -1
+    saved_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.recall = Recall(self.model)
+
+    def open(self, folder: RunFolder, resume: bool) -> None:
+        """Take possession of the run folder, and of the state in it."""
+        batch_size, epochs = self.loader.batch_size, self.epochs
+        record = make_record(
+            self.model, self.data, self.test, epochs=epochs, batch_size=batch_size, seed=self.seed
+        )
+        self.folder = folder
+        if not resume:
+            folder.require_free()
+            folder.write_record(record)
+            self.state.run = identity(record)
+            return
+        before = folder.read_record()
+        self.state, self.history, notice = folder.restore(self.model, record)
+        self.saved_step = self.state.step
+        if self.state.step > epochs * len(self.loader):
+            raise UsageError(
+                f"{folder.path} has been trained for {self.state.step / len(self.loader):g} epochs already, more than "
+                f"the {epochs} asked for: give more epochs"
+            )
+        folder.require_writable()
+        folder.write_record({**before, "training": record["training"]})
+        for line in (notice, surroundings_changed(before, record)):
+            if line:
+                self.reporter.notice(line)
+
+    def go(self, interrupt: Interrupt) -> History:
+        """All steps that are left, then the last checkpoint and the pictures."""
+        self._begin()
+        total = self.epochs * len(self.loader)
+        while self.state.step < total:
+            self._step()
+            if self.state.step % len(self.loader) == 0:
+                self._end_epoch()
+            if interrupt.requested:
+                break
+            if self._due():
+                self._save()
+        self._finish()
+        if self.state.step < total:
+            raise Interrupted(self.state.step, self.folder.path if self.folder else None)
+        return self.history
+
+    def _begin(self) -> None:
+        self.saved_at = time.monotonic()
+        self.reporter.begin(
+            Plan(
+                kind=self.model.kind,
+                images=len(self.data),
+                epochs=self.epochs,
+                batches=len(self.loader),
+                batch_size=self.loader.batch_size,
+                first_step=self.state.step,
+                out=self.folder.path if self.folder else None,
+            )
+        )
+        if self.folder and self.state.step == 0:
+            draw_epoch(self.model, self.folder, 0, self.seed)
+
+    def _step(self) -> None:
+        self.recall.keep(self.state.step)
+        epoch, _ = self.loader.position(self.state.step)
+        batch = self._batch(self.state.step)
+        start = time.perf_counter()
+        losses = self.model.train_step(batch)
+        seconds = time.perf_counter() - start
+        if name := not_finite(losses):
+            raise self._diverged(name, losses[name])
+        self.state.add(losses, len(batch), seconds)
+        means, speed = self.state.means(), self.state.speed()
+        self.reporter.step(StepReport(self.state.step, epoch + 1, means, speed))
+
+    def _batch(self, step: int) -> np.ndarray:
+        return self.data.images[self.loader.batch(*self.loader.position(step))]
+
+    def _diverged(self, loss: str, value: float) -> DivergedError:
+        step = self.state.step
+        where = self.recall.first_broken(self._batch(i) for i in range(self.recall.step, step + 1))
+        return DivergedError(f"diverged at step {step + 1}: {loss} is {value}; {where}; {ADVICE}")
+
+    def _end_epoch(self) -> None:
+        """The history is written before the checkpoint: a crash in between leaves a row too many, not too few."""
+        require_finite_state(self.model.training_state(), self.state.step)
+        tested = self.model.evaluate(self.test.images) if self.test is not None else {}
+        row = {
+            "epoch": self.state.step // len(self.loader),
+            "step": self.state.step,
+            **self.state.means(),
+            **{f"test_{name}": value for name, value in tested.items()},
+            "images_per_second": self.state.speed(),
+            "seconds": self.state.seconds,
+        }
+        self.history.rows.append(row)
+        self.state.end_epoch()
+        if self.folder:
+            self.history.write_csv(self.folder.history)
+            draw_epoch(self.model, self.folder, int(row["epoch"]), self.seed)
+        self.reporter.epoch(row)
+
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint: at the end of an epoch ten times as soon as within one."""
+        patience = self.checkpoint_seconds
+        if self.state.step % len(self.loader) == 0:
+            patience /= 10
+        return time.monotonic() - self.saved_at >= patience
+
+    def _save(self) -> None:
+        """A checkpoint, unless the state is broken: then the last good one stays."""
+        if self.folder is None or self.saved_step == self.state.step:
+            return
+        require_finite_state(self.model.training_state(), self.state.step)
+        self.folder.save(self.model, self.state)
+        self.saved_step = self.state.step
+        self.saved_at = time.monotonic()
+
+    def _finish(self) -> None:
+        self._save()
+        if self.folder:
+            shown = self.test if self.test is not None else self.data
+            draw_run(self.model, self.folder, self.history, shown, self.seed)

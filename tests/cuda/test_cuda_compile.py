@@ -1,0 +1,103 @@
+"""Every source compiles, without a GPU or a driver, to the machine code of three generations of GPUs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import nvrtc
+import pytest
+from cuda_matmul_cases import source
+
+from minigen.kernels import scalar
+from minigen.kernels.cuda import compile as cuda_compile
+from minigen.kernels.cuda import elementwise, random, reductions
+from minigen.kernels.cuda.launch import FLOAT32, FLOAT64, RUNGS, Operand, Rung, matmul_launch
+
+pytestmark = pytest.mark.skipif(
+    nvrtc.library() is None, reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12"
+)
+
+CAPABILITIES = ((7, 0), (8, 0), (9, 0))
+PLAIN, TRANSPOSED = Operand(4096, 1), Operand(1, 4096)
+MOST_SPILLED = 64  # bytes a thread
+OTHERS = {"optimizers.cu", "random.cu", "reductions.cu"}
+
+
+def variants(rung: Rung, every_layout: bool) -> Iterator[tuple[str, ...]]:
+    """Macros of launches: large tiles in every layout, or in the plain one alone, and small tiles in one."""
+    layouts = list(itertools.product((PLAIN, TRANSPOSED), repeat=2))
+    launches = [(layout, 0) for layout in (layouts if every_layout else layouts[:1])]
+    launches += [(layouts[-1], 10**9)]
+    seen = {
+        matmul_launch(rung, 512, 512, 512, a, b, dtype, processors=processors).defines
+        for dtype in rung.dtypes
+        for (a, b), processors in launches
+    }
+    return iter(sorted(seen))
+
+
+def require(capability: tuple[int, int]) -> None:
+    if capability[0] * 10 + capability[1] not in nvrtc.supported():
+        pytest.skip(f"this NVRTC no longer knows compute capability {capability}")
+
+
+def compiled(text: str, capability: tuple[int, int], defines: tuple[str, ...] = ()) -> str:
+    code, log = nvrtc.compile_source(text, (*cuda_compile.options(defines), "-Xptxas=-v"), capability)
+    assert code.startswith(b"\x7fELF")
+    assert not re.search(r"warning(?!: Architectures prior)", log), log
+    return log
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
+@pytest.mark.parametrize("name", RUNGS)
+def test_every_rung_compiles(name: str, capability: tuple[int, int]) -> None:
+    rung = RUNGS[name]
+    require(capability)
+    if capability < rung.capability:
+        with pytest.raises(nvrtc.CompilationError, match=f"{name} needs compute capability 8.0"):
+            compiled(source(rung), capability)
+        return
+    for defines in variants(rung, every_layout=capability == (8, 0)):
+        log = compiled(source(rung), capability, defines)
+        spilled = [int(size) for size in re.findall(r"(\d+) bytes spill stores", log)]
+        assert spilled and max(spilled) <= MOST_SPILLED, (defines, spilled)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+@pytest.mark.parametrize("name", sorted(scalar.FORMULAS))
+def test_every_generated_operation_compiles(name: str, dtype: np.dtype, capability: tuple[int, int]) -> None:
+    require(capability)
+    compiled(elementwise.source(name, dtype), capability)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
+def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
+    require(capability)
+    compiled(random.source(), capability)
+    for defines in ((), ("REAL=double",)):
+        compiled(cuda_compile.read("optimizers.cu"), capability, defines)
+        compiled(reductions.source(FLOAT64 if defines else FLOAT32), capability, defines)
+
+
+def test_no_source_is_forgotten() -> None:
+    tried = {f"matmul/{name}.cu" for name in RUNGS} | OTHERS
+    assert {p.relative_to(cuda_compile.FOLDER).as_posix() for p in cuda_compile.FOLDER.glob("**/*.cu")} == tried
+
+
+def test_random_numbers_have_no_fused_operations() -> None:
+    """--fmad=false is what keeps the bits: with it, PTX has multiplications and additions but no fma of floats."""
+    for arithmetic, expected in ((cuda_compile.EXACT, False), (cuda_compile.FAST, True)):
+        ptx = nvrtc.compile_to_ptx(random.source(), cuda_compile.options((), arithmetic), (8, 0))
+        body = ptx[ptx.index("normal_32") :]
+        assert bool(re.search(r"fma\.rn\.f(32|64)", body.split(".entry normal_64")[0])) == expected
+
+
+def test_the_compiler_can_refuse() -> None:
+    with pytest.raises(nvrtc.CompilationError, match='identifier "nowhere" is undefined'):
+        compiled('extern "C" __global__ void f(float *x) { *x = nowhere; }', (8, 0))
+    with pytest.raises(nvrtc.CompilationError):  # only the assembler reads inline PTX
+        compiled('extern "C" __global__ void f() { asm volatile("no.such.instruction;"); }', (8, 0))

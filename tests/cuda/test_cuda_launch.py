@@ -1,0 +1,149 @@
+"""The launch arithmetic: grids that cover C exactly once, limits of the hardware, macros, and words of errors."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from cuda_matmul_cases import launch_of, matrices, source
+
+from minigen.kernels.cuda import compile as cuda_compile
+from minigen.kernels.cuda.launch import (
+    BEST,
+    MOST,
+    RUNGS,
+    STATIC_SHARED_LIMIT,
+    Launch,
+    Operand,
+    elementwise_launch,
+    matmul_launch,
+    operand,
+)
+
+PLAIN = Operand(1000, 1)
+SIZE = st.integers(0, 300_000)
+
+
+@given(st.sampled_from(list(RUNGS.values())), SIZE, SIZE, st.integers(0, 3))
+def test_the_grid_covers_c_and_no_tile_is_empty(rung, m, n, k):
+    launch = matmul_launch(rung, m, n, k, PLAIN, PLAIN)
+    small = rung.small and launch.block != rung.block
+    rows, cols = (rung.small,) * 2 if small else (rung.rows, rung.cols)
+    down, across = -(-m // rows), -(-n // cols)
+    assert launch.empty == (m == 0 or n == 0)
+    assert launch.grid == ((down * across, 1, 1) if rung.raster else (down, across, 1))
+    assert 1 <= np.prod(launch.block) <= 1024 and np.prod(launch.block) % 32 == 0
+    assert 0 <= launch.shared_bytes <= STATIC_SHARED_LIMIT
+
+
+@pytest.mark.parametrize("name", RUNGS)
+def test_the_sources_constants_are_those_of_the_row(name):
+    rung = RUNGS[name]
+    found = {key: int(value) for key, value in re.findall(r"#define (\w+) (\d+)\b", source(rung))}
+    if "TILE" in found:
+        assert (rung.rows, rung.cols) == (found["TILE"],) * 2 and rung.block == (found["TILE"],) * 2 + (1,)
+    if "ROWS" in found:
+        assert (rung.rows, rung.cols, rung.depth) == (found["ROWS"], found["COLS"], found["DEPTH"])
+        each = found["EACH"] ** (2 if name.endswith("2d") else 1)
+        assert rung.block[0] == found["ROWS"] * found["COLS"] // each
+    if "WARPS_DOWN" in found:
+        assert rung.rows == rung.cols == 64 * found["WARPS_DOWN"]
+        assert rung.block[0] == 32 * 2 * found["WARPS_DOWN"] ** 2
+    if "WORDS" in found:
+        assert (rung.words, rung.depth) == (found["WORDS"], found["WORDS"] * found["NUMBERS"])
+
+
+@pytest.mark.parametrize("processors", [0, 108])
+@pytest.mark.parametrize("name", RUNGS)
+def test_shared_bytes_are_those_of_the_source(emulated, name, processors):
+    rung = RUNGS[name]
+    for dtype in rung.dtypes:
+        a, b = matrices(20, 20, 20, dtype)
+        for left in (a, a.T):
+            launch = launch_of(rung, left, b, processors=processors)
+            assert emulated().load(source(rung), launch.defines).module.shared_bytes == launch.shared_bytes
+
+
+def test_blocks_of_a_raster_are_each_tile_once():
+    """The arithmetic of raster.cuh, in Python, for every ragged group."""
+    for down in range(1, 20):
+        for across in range(1, 6):
+            tiles = set()
+            for block in range(down * across):
+                group, rest = divmod(block, 8 * across)
+                height = min(8, down - 8 * group)
+                tiles.add((8 * group + rest % height, rest // height))
+            assert tiles == {(i, j) for i in range(down) for j in range(across)}
+
+
+@pytest.mark.parametrize(("a", "b", "defines"), [
+    (Operand(9, 1), Operand(9, 1), ("A_ALONG_K=1", "B_ALONG_K=0")),
+    (Operand(1, 9), Operand(1, 9), ("A_ALONG_K=0", "B_ALONG_K=1")),
+    (Operand(18, 2), Operand(2, 18), ("A_ALONG_K=1", "B_ALONG_K=1")),
+])  # fmt: skip
+def test_the_direction_of_an_operand_is_a_macro(a, b, defines):
+    assert matmul_launch(RUNGS["vectorised"], 9, 9, 9, a, b).defines == defines
+
+
+def test_few_tiles_are_made_smaller():
+    rung = RUNGS["warp_tile"]
+    large, small = (matmul_launch(rung, m, m, 8, PLAIN, PLAIN, processors=100) for m in (1280, 1279 - 128))
+    assert (large.block, large.grid) == ((256, 1, 1), (100, 1, 1)) and "WARPS_DOWN=2" in large.defines
+    assert (small.block, small.grid) == ((64, 1, 1), (18**2, 1, 1)) and "WARPS_DOWN=1" in small.defines
+
+
+def test_macros_of_dtype_and_activation():
+    naive, warp = RUNGS["naive"], RUNGS["warp_tile"]
+    assert matmul_launch(naive, 1, 1, 1, PLAIN, PLAIN, np.dtype(np.float64)).defines == ("REAL=double",)
+    assert "ACTIVATION(x)=tanhf(x)" in matmul_launch(warp, 1, 1, 1, PLAIN, PLAIN, activation="tanhf(x)").defines
+
+
+def test_operands_are_strides_in_numbers():
+    x = np.zeros((3, 5))
+    assert operand(x) == Operand(5, 1) and operand(x, transpose=True) == operand(x.T) == Operand(1, 5)
+    assert operand(x[:, ::2]) == Operand(5, 2)
+
+
+def test_what_does_not_fit_is_refused():
+    naive, warp = RUNGS["naive"], RUNGS["warp_tile"]
+    with pytest.raises(TypeError, match="'warp_tile' computes in float32, got float64"):
+        matmul_launch(warp, 1, 1, 1, PLAIN, PLAIN, np.dtype(np.float64))
+    with pytest.raises(ValueError, match="sizes from 0"):
+        matmul_launch(naive, MOST + 1, 1, 1, PLAIN, PLAIN)
+    with pytest.raises(ValueError, match="'naive': 1 x 65536 tiles are more than a grid holds"):
+        matmul_launch(naive, 1, 16 * 65535 + 1, 1, PLAIN, PLAIN)
+    with pytest.raises(ValueError, match="more than a grid"):
+        matmul_launch(warp, MOST, MOST, 1, PLAIN, PLAIN)
+    with pytest.raises(ValueError, match="'naive' has no epilogue: use one of vectorised, "):
+        matmul_launch(naive, 1, 1, 1, PLAIN, PLAIN, activation="x")
+
+
+def test_the_best_rung_computes_in_its_dtype():
+    for dtype, name in BEST.items():
+        assert dtype in RUNGS[name].dtypes and not RUNGS[name].words
+
+
+def test_elementwise_grids():
+    assert elementwise_launch(0).empty
+    assert elementwise_launch(1) == Launch((1, 1, 1), (256, 1, 1))
+    assert elementwise_launch(257).grid == (2, 1, 1)
+    assert elementwise_launch(10**12, processors=10).grid == (80, 1, 1)
+
+
+def test_includes_are_resolved_and_never_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(cuda_compile, "FOLDER", tmp_path)
+    (tmp_path / "a.cuh").write_text("int a;\n")
+    (tmp_path / "one.cu").write_text('#include "a.cuh"\nint one;\n')
+    (tmp_path / "two.cu").write_text('#include "a.cuh"\n#include "a.cuh"\n')
+    assert cuda_compile.read("one.cu") == "int a;\nint one;\n"
+    with pytest.raises(ValueError, match=r"two.cu: a.cuh is included twice"):
+        cuda_compile.read("two.cu")
+
+
+def test_without_cupy_loading_is_an_import_error(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    with pytest.raises(ImportError):
+        cuda_compile.load("no such source")

@@ -1,0 +1,80 @@
+"""matmul on device arrays: the public function around the ladder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_on import on
+from cuda_matmul_cases import assert_product, matrices
+
+from minigen.kernels import reference
+from minigen.kernels.cuda.launch import BEST, RUNGS
+from minigen.kernels.cuda.linear import matmul
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_transposes(machine: Any, monkeypatch: Any, dtype: type, transpose_a: bool, transpose_b: bool) -> None:
+    on(machine, monkeypatch)
+    for m, n, k in ((0, 3, 2), (3, 4, 0), (1, 1, 1), (17, 33, 9), (64, 70, 31)):
+        a, b = matrices(m, n, k, dtype)
+        left = machine.array(np.ascontiguousarray(a.T) if transpose_a else a)
+        right = machine.array(np.ascontiguousarray(b.T) if transpose_b else b)
+        c = machine.numpy(matmul(left, right, transpose_a=transpose_a, transpose_b=transpose_b))
+        assert c.shape == (m, n) and c.dtype == dtype
+        assert_product(c, a, b, RUNGS[BEST[np.dtype(dtype)]])
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "gelu", "softplus", "relu", "leaky_relu"])
+def test_bias_and_activation(machine: Any, monkeypatch: Any, name: str) -> None:
+    on(machine, monkeypatch)
+    a, b = matrices(13, 36, 21, np.float32)
+    bias = np.linspace(-1, 1, 36, dtype=np.float32)
+    c = machine.numpy(matmul(machine.array(a), machine.array(b), bias=machine.array(bias), activation=name))
+    slope = {"relu": [0.0], "leaky_relu": [0.2]}.get(name, [])
+    formula = reference.leaky_relu if slope else getattr(reference, name)
+    np.testing.assert_allclose(c, formula(a.astype(np.float64) @ b + bias, *slope), rtol=1e-4, atol=1e-5)
+
+
+def test_accumulates_into_out(machine: Any, monkeypatch: Any) -> None:
+    on(machine, monkeypatch)
+    a, b = matrices(13, 36, 21, np.float32)
+    out = machine.array(np.ones((13, 36), np.float32))
+    assert matmul(machine.array(a), machine.array(b), out=out, accumulate=True) is out
+    assert_product(machine.numpy(out), a, b, RUNGS["warp_tile"], 1.0)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_rung_by_name(machine: Any, monkeypatch: Any, rung: str) -> None:
+    on(machine, monkeypatch)
+    a, b = matrices(13, 20, 21, np.float32)
+    assert_product(machine.numpy(matmul(machine.array(a), machine.array(b), rung=rung)), a, b, RUNGS[rung])
+
+
+X, Y = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+
+
+@pytest.mark.parametrize(("given", "error", "message"), [
+    (dict(a=X, b=X), ValueError, r"shapes \(3, 4\) and \(3, 4\) do not match: 4 columns, 3 rows"),
+    (dict(a=X, b=Y.astype(np.float64)), TypeError, "`b` of float32 expected"),
+    (dict(a=X[0], b=Y), ValueError, r"matrices expected, got shape \(4,\)"),
+    (dict(a=X.astype(np.int64), b=Y), TypeError, "got int64"),
+    (dict(a=X, b=Y, rung="fastest"), ValueError, "unknown rung 'fastest': use 'best' or one of naive, "),
+    (dict(a=X, b=Y, activation="swish"), ValueError, "unknown activation 'swish'"),
+    (dict(a=X, b=Y, activation="gate"), ValueError, "unknown activation 'gate'"),
+    (dict(a=X, b=Y, rung="naive", bias=np.ones(5, np.float32)), ValueError, "'naive' has no epilogue"),
+    (dict(a=X, b=Y, accumulate=True), ValueError, "needs an `out`"),
+    (dict(a=X, b=Y, bias=np.ones(4, np.float32)), ValueError, r"`bias` of shape \(5,\) expected"),
+    (dict(a=X, b=Y, out=np.ones((5, 3), np.float32)), ValueError, r"`out` of shape \(3, 5\) expected"),
+    (dict(a=X, b=Y, out=np.ones((3, 5))), TypeError, "`out` of float32 expected"),
+    (dict(a=X, b=Y, out=np.ones((5, 3), np.float32).T), ValueError, "`out` must have contiguous rows"),
+])  # fmt: skip
+def test_what_does_not_match_is_refused(
+    emulated: Any, monkeypatch: Any, given: dict[str, Any], error: type, message: str
+) -> None:
+    on(emulated(), monkeypatch)
+    with pytest.raises(error, match=message):
+        matmul(**given)

@@ -1,0 +1,147 @@
+"""Every rung of the matmul ladder against the definition in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_cases import DTYPES, JIT
+from matmul_cases import ACTIVATIONS, OWN, SHAPES, assert_close, error_bound, matrix, oracle, strided
+
+from minigen.kernels import reference
+from minigen.kernels.cpu.matmul import RUNGS, matmul
+
+TRANSPOSED = [(False, False), (False, True), (True, False), (True, True)]
+BIT_FOR_BIT = ("vector", "packed", "parallel", "best")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", RUNGS)
+def test_product(rung: str, dtype: type, rng: np.random.Generator) -> None:
+    for m, k, n in SHAPES:
+        a, b = matrix(rng, m, k, dtype), matrix(rng, k, n, dtype)
+        expected, bound = oracle(a, b), error_bound(a, b)
+        for turn_a, turn_b in TRANSPOSED:
+            left = np.ascontiguousarray(a.T) if turn_a else a
+            right = np.ascontiguousarray(b.T) if turn_b else b
+            y = matmul(left, right, transpose_a=turn_a, transpose_b=turn_b, rung=rung)
+            assert y.dtype == dtype and y.flags.c_contiguous
+            assert_close(y, expected, bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", OWN)
+def test_any_strides(rung: str, dtype: type, rng: np.random.Generator) -> None:
+    for m, k, n in [(5, 7, 3), (1, 9, 20), (9, 20, 1)] + [(33, 65, 50), (2, 65, 50), (70, 300, 50)] * JIT:
+        a, b = matrix(rng, m, k, dtype), matrix(rng, k, n, dtype)
+        expected, bound = oracle(a, b), error_bound(a, b)
+        for _, left in strided(a):
+            assert_close(matmul(left, b, rung=rung), expected, bound)
+            assert_close(matmul(b.T, left.T, rung=rung), expected.T, bound.T)
+        for _, right in strided(b):
+            assert_close(matmul(a, right, rung=rung), expected, bound)
+            assert_close(matmul(right.T, a.T, rung=rung), expected.T, bound.T)
+        row, column = np.broadcast_to(b[:1], (k, n)), np.broadcast_to(a[:, :1], (m, k))
+        assert_close(matmul(a, row, rung=rung), oracle(a, row), error_bound(a, row))
+        assert_close(matmul(column, b, rung=rung), oracle(column, b), error_bound(column, b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", RUNGS)
+def test_bias_activation_and_accumulate(rung: str, dtype: type, rng: np.random.Generator) -> None:
+    for m, k, n in [(5, 7, 3), (3, 0, 4), (1, 9, 20), (9, 20, 1)] + [(33, 65, 50), (70, 300, 49)] * JIT:
+        a, b, bias, old = (matrix(rng, *shape, dtype) for shape in ((m, k), (k, n), (1, n), (m, n)))
+        bias, bound = bias[0], 2 * error_bound(a, b, bias, old)
+        for activation in (None, *ACTIVATIONS):
+            y = matmul(a, b, bias=bias, activation=activation, rung=rung)
+            assert_close(y, oracle(a, b, bias, activation), bound)
+        y = matmul(a, b, activation="leaky_relu", slope=0.5, rung=rung)
+        assert_close(y, reference.leaky_relu(oracle(a, b), 0.5), bound)
+        for other in (None, bias):
+            out = old.copy()
+            assert matmul(a, b, bias=other, out=out, accumulate=True, activation="relu", rung=rung) is out
+            assert_close(out, oracle(a, b, other, "relu", old), bound)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_out_of_any_layout(rung: str, rng: np.random.Generator) -> None:
+    a, b = matrix(rng, 5, 7, "f4"), matrix(rng, 7, 4, "f4")
+    for accumulate in (False, True):
+        for _, out in strided(np.ones((5, 4), np.float32)):
+            out = out if out.flags.writeable else np.ones((4, 5), np.float32).T
+            assert matmul(a, b, out=out, accumulate=accumulate, rung=rung) is out
+            assert_close(out, oracle(a, b, old=1.0 * accumulate), error_bound(a, b, 1.0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", OWN)
+def test_what_is_not_finite_arrives(rung: str, dtype: type, rng: np.random.Generator) -> None:
+    for m, k, n in [(3, 7, 5), (1, 20, 9)] + [(20, 70, 50)] * JIT:
+        a, b = matrix(rng, m, k, dtype), matrix(rng, k, n, dtype)
+        a[m // 2, k - 1] = np.nan
+        b[0, n - 1] = np.inf
+        for left, right in ((a, b), (np.asfortranarray(a), b), (a, np.asfortranarray(b))):
+            y = matmul(left, right, rung=rung)
+            assert_close(y, oracle(a, b), error_bound(a, b))
+            for activation in ("leaky_relu", "tanh", "softplus"):
+                y = matmul(left, right, rung=rung, activation=activation)
+                assert (np.isnan(y) == np.isnan(oracle(a, b, None, activation))).all()
+
+
+@pytest.mark.skipif(not JIT, reason="NumPy adds in an order of its own")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_depend_on_neither_tiling_nor_threads(dtype: type, rng: np.random.Generator) -> None:
+    for m, k, n in [(33, 300, 50), (64, 784, 128), (300, 65, 127), (8, 64, 200), (5, 600, 1)]:
+        rungs = BIT_FOR_BIT if n > 1 else ("vector", "parallel", "best")  # a lone column is summed along k instead
+        a, b, bias = matrix(rng, m, k, dtype), matrix(rng, k, n, dtype), matrix(rng, 1, n, dtype)[0]
+        y = matmul(a, b, bias=bias, rung="vector", activation="tanh")
+        for rung in rungs:
+            for threads in (1, 2, 3, 8):
+                assert (matmul(a, b, bias=bias, rung=rung, activation="tanh", threads=threads) == y).all()
+        if m > 3 and n > 1:  # a row alone, and a column among others, are the same sums
+            assert (matmul(a[2:3], b, bias=bias, activation="tanh") == y[2:3]).all()
+            assert (matmul(a, b[:, 1:], bias=bias[1:], activation="tanh") == y[:, 1:]).all()
+
+
+def test_errors_say_what_was_expected() -> None:
+    a, b, vector = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32), np.ones(3, np.float32)
+    locked = np.ones((2, 4), np.float32)
+    locked.flags.writeable = False
+    both = np.ones((5, 4), np.float32)
+    for error, match, call in [
+        (ValueError, r"matrices expected, got shapes \(3,\) and \(3, 4\)", lambda: matmul(vector, b)),
+        (ValueError, r"shapes \(2, 3\) and \(4, 3\) do not match: 3 columns, 4 rows",
+         lambda: matmul(a, b, transpose_b=True)),
+        (TypeError, "float32 or float64 expected, the same for both, got int64",
+         lambda: matmul(a.astype("i8"), b.astype("i8"))),
+        (TypeError, "got >f4 and >f4", lambda: matmul(a.astype(">f4"), b.astype(">f4"))),
+        (TypeError, "the same for both, got float32 and float64", lambda: matmul(a, b.astype("f8"))),
+        (ValueError, r"`bias` of shape \(4,\) expected, got \(3,\)", lambda: matmul(a, b, bias=vector)),
+        (TypeError, "`bias` of float32", lambda: matmul(a, b, bias=np.ones(4))),
+        (ValueError, "unknown activation 'swish': use one of relu", lambda: matmul(a, b, activation="swish")),
+        (ValueError, "unknown rung 'fast': use one of naive", lambda: matmul(a, b, rung="fast")),
+        (ValueError, r"`out` of shape \(2, 4\) expected, got \(2, 3\)", lambda: matmul(a, b, out=np.empty_like(a))),
+        (TypeError, "`out` of float32", lambda: matmul(a, b, out=np.empty((2, 4)))),
+        (ValueError, "read-only", lambda: matmul(a, b, out=locked)),
+        (ValueError, "needs an `out`", lambda: matmul(a, b, accumulate=True)),
+        (ValueError, "overlaps", lambda: matmul(a, both[:3], out=both[2:4])),
+        (ValueError, "threads must be at least 1, got 0", lambda: matmul(a, b, threads=0)),
+    ]:  # fmt: skip
+        with pytest.raises(error, match=match) as caught:
+            call()
+        assert str(caught.value).startswith("matmul: ") and "\n" not in str(caught.value)
+
+
+def test_neighbours_that_do_not_overlap_are_welcome() -> None:
+    memory = np.ones((4, 8), np.float32)
+    y = matmul(memory[:, ::2], np.ones((4, 4), np.float32), out=memory[:, 1::2])
+    assert (y == 4).all() and (memory[:, ::2] == 1).all()
+
+
+@pytest.mark.parametrize("rung", OWN)
+def test_operands_are_left_alone(rung: str, rng: np.random.Generator) -> None:
+    a, b, bias = matrix(rng, 5, 7, "f4"), matrix(rng, 7, 4, "f4"), matrix(rng, 1, 4, "f4")[0]
+    copies = [x.copy() for x in (a, b, bias)]
+    around = np.full((9, 4), 7, np.float32)
+    matmul(a, b, bias=bias, out=around[2:7], rung=rung)
+    assert all((x == y).all() for x, y in zip((a, b, bias), copies, strict=True))
+    assert (around[:2] == 7).all() and (around[7:] == 7).all()
