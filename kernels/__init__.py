@@ -1,6 +1,7 @@
 """Kernels: arrays in, arrays out. What each one computes is said, in plain NumPy, by `reference`.
 
     elementwise   exp log log1p tanh sigmoid softplus erf gelu leaky_relu gate bernoulli_nll
+    matmul        the ladder of matrix products, with bias, activation and accumulation fused
     optimizers    sgd rmsprop adam ema (in place)
     random        random_bits uniform normal (a function of seed and draw; no state)
 
@@ -23,6 +24,7 @@ from .cpu.elementwise import (
     softplus,
     tanh,
 )
+from .cpu.matmul import matmul
 from .cpu.optimizers import adam, ema, rmsprop, sgd
 from .cpu.random import normal, random_bits, uniform
 
@@ -37,6 +39,7 @@ __all__ = [
     "leaky_relu",
     "log",
     "log1p",
+    "matmul",
     "normal",
     "random_bits",
     "rmsprop",
