@@ -5,6 +5,8 @@
     optimizers    sgd rmsprop adam ema (in place)
     random        random_bits uniform normal (a function of seed and draw; no state)
 
+`threads` holds the one number of threads, for these kernels and for NumPy's BLAS.
+
 A NumPy array goes to `cpu`, compiled by Numba at first use. `kernels.cpu.jit.announce_compilation` tells a
 command line when that happens. This package never imports the rest of minigen.
 """
