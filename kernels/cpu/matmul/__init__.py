@@ -61,8 +61,8 @@ def matmul(
     Shapes: a (m, k), b (k, n), either transposed where asked; bias (n,); out (m, n), new unless given, overlapping
     with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has the
     `slope`), tanh, sigmoid, gelu or softplus. `rung`: see `RUNGS`. `threads`: at most so many; by default as many as
-    `set_threads` allows for the rungs "parallel" and "best", one for the others; "blas" goes by `set_threads` alone. An empty sum (k = 0)
-    is 0. The bits of the result do not depend on the number of threads.
+    `set_threads` allows for the rungs "parallel" and "best", one for the others; "blas" goes by `set_threads` alone.
+    An empty sum (k = 0) is 0. The bits of the result do not depend on the number of threads.
 
     Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps, is missing
     for `accumulate`, or cannot be written; TypeError for other dtypes, or dtypes that differ.

@@ -39,7 +39,8 @@ class Engine(NamedTuple):
 
 
 def signature(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
-    """The types that the letters stand for: `c` a contiguous matrix, `m` any matrix, `a` a contiguous vector, `i` an int64, `d` a float64.
+    """The types that the letters stand for: `c` a contiguous matrix, `m` any matrix, `a` a contiguous vector, `i` an
+    int64, `d` a float64.
     """
     number = numba.from_dtype(dtype)
     types = {
@@ -52,7 +53,7 @@ def signature(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
     return tuple(types[letter] for letter in arguments)
 
 
-def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., None]:
+def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
     """Compile for these types, and return what Python calls; a function that is not compiled is returned as it is."""
     if not isinstance(dispatcher, Dispatcher):
         return dispatcher
