@@ -183,9 +183,8 @@ def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
 
 def logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Array:
     """y = ln sum_i e^(x_i) along `axis`, finite wherever x is; -inf of nothing."""
-    return _through_longdouble(
-        lambda t: np.logaddexp.reduce(t, axis=axis, keepdims=keepdims, initial=-np.inf), x
-    )
+    y = _through_longdouble(lambda t: np.logaddexp.reduce(t, axis=axis, keepdims=True, initial=-np.inf), x)
+    return y if keepdims else y.squeeze(axis)
 
 
 def softmax(x: Array, axis: int = -1) -> Array:

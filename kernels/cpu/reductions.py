@@ -137,7 +137,7 @@ def _largest_of(dtype: np.dtype) -> Callable[..., Any]:
     """
     integer, mask, sign = (np.int32, 0x7FFFFFFF, 31) if dtype == np.float32 else (np.int64, 0x7FFFFFFFFFFFFFFF, 63)
     all_but_sign, shift, number = integer(mask), integer(sign), dtype.type
-    lowest = np.array(-np.inf, dtype).view(integer)[()] ^ all_but_sign
+    lowest: Any = integer(np.array(-np.inf, dtype).view(integer)) ^ all_but_sign
 
     @jit(EXACT)
     def turned(bits: Any) -> Any:
