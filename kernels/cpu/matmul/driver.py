@@ -118,8 +118,12 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
                             i, end_i = i0 + _begin(t, m, tiles), i0 + _begin(t + 1, m, tiles)
                             ia, pa = (0, (t - first_tile) * kc) if how_a else (i, p)
                             micro(end_i - i, columns, c, i, j, origin, bias, left, ia, pa, right, pb, jb, depth)
-                        if activation and step == steps - 1:
-                            begin, end = i0 + _begin(first_tile, m, tiles), i0 + _begin(end_tile, m, tiles)
-                            epilogue(c, begin, end, j, j + columns, activation, slope)
+                    if activation and step == steps - 1:  # rows as long as they come: the longer, the better the vectors
+                        i, end_i = i0 + _begin(first_tile, m, tiles), i0 + _begin(end_tile, m, tiles)
+                        j, end_j = (
+                            j0 + width * _begin(first_strip, vectors, strips),
+                            j0 + width * _begin(end_strip, vectors, strips),
+                        )
+                        epilogue(c, i, end_i, j, min(end_j, j1), activation, slope)
 
     return product
