@@ -10,6 +10,7 @@ DeviceError; a single number may be read with `item`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import sys
@@ -165,7 +166,7 @@ def _working_cupy() -> ModuleType:
     if len(packages) > 1:
         raise DeviceError(
             f"device 'gpu': {len(packages)} CuPy packages are installed ({', '.join(packages)}), which overwrite each "
-            f"other: pip uninstall {' '.join(packages)}, then install one, to match the CUDA driver"
+            f"other: pip uninstall {' '.join(map(_name, packages))}, then install one, to match the CUDA driver"
         )
     try:
         import cupy
@@ -186,8 +187,11 @@ def _working_cupy() -> ModuleType:
 
 def cupy_packages() -> list[str]:
     """The installed distributions that bring a module `cupy`: more than one is a fault."""
-    names = {(found.metadata["Name"] or "").lower() for found in metadata.distributions()}
-    return sorted(n for n in names if n == "cupy" or n.startswith(("cupy-cuda", "cupy-rocm")))
+    installed = []
+    for name in ("cupy", *(f"cupy-cuda{n}x" for n in range(11, 20))):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed.append(f"{name} {metadata.version(name)}")
+    return installed
 
 
 def _require_gpu(cupy: ModuleType) -> None:
@@ -214,9 +218,13 @@ def _require_compiler(cupy: ModuleType, packages: list[str]) -> None:
         reason = "1 + 1 is not 2 there"
     except Exception as error:  # of many kinds: the compiler's, the loader's, the file system's
         reason = _first_line(error)
-    package = packages[0] if packages else "cupy-cuda12x"
+    package = _name(packages[0]) if packages else "cupy-cuda12x"
     raise DeviceError(f"device 'gpu': no kernel can be compiled, NVRTC or the headers of the CUDA toolkit are missing "
                       f"({reason}): pip install '{package}[ctk]', or use device 'cpu'")
+
+
+def _name(package: str) -> str:
+    return package.split()[0]
 
 
 def _first_line(error: Exception) -> str:
