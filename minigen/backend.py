@@ -24,7 +24,8 @@ import numpy as np
 from .errors import DeviceError, DTypeError, OutOfMemoryError
 
 __all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
-           "describe_gpu", "device_of", "is_array", "namespace", "require_device", "require_one_device", "to_device"]
+           "describe_gpu", "device_of", "is_array", "namespace", "out_of_memory", "require_device",
+           "require_one_device", "retrying", "to_device"]
 
 Array = Any  # numpy.ndarray or cupy.ndarray; the name marks where an array of any device may stand
 
@@ -73,11 +74,7 @@ def to_device(array: Array, device: str) -> Array:
     require_device(device)
     if device == "cpu":
         return sys.modules["cupy"].asnumpy(array)
-    upload = sys.modules["cupy"].asarray
-    try:
-        return upload(array)
-    except MemoryError as error:
-        return after_freeing(error, lambda: upload(array), "a copy to the gpu")
+    return retrying(lambda: sys.modules["cupy"].asarray(array), "a copy to the gpu")
 
 
 def as_array(value: Any, dtype: str | np.dtype | None = None, device: str = "cpu") -> Array:
@@ -121,6 +118,14 @@ def add_at(target: Array, key: Any, values: Array) -> None:
 # Memory of the GPU ----------------------------------------------------------------------------------------------
 
 
+def retrying(compute: Callable[[], Any], what: str) -> Any:
+    """compute(), and again after giving back the GPU's memory that is not in use, where there was too little."""
+    try:
+        return compute()
+    except MemoryError as error:
+        return after_freeing(error, compute, what)
+
+
 def after_freeing(error: MemoryError, compute: Callable[[], Any], what: str) -> Any:
     """compute(), which failed with `error`, once more, after the GPU's memory that is not in use was given back.
 
@@ -130,16 +135,21 @@ def after_freeing(error: MemoryError, compute: Callable[[], Any], what: str) -> 
         raise error
     error.__traceback__ = None  # its frames hold arrays
     gc.collect()
-    cupy = sys.modules["cupy"]
-    cupy.get_default_memory_pool().free_all_blocks()
+    sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
     try:
         return compute()
     except MemoryError as again:
-        if not _is_gpu_memory(again):
-            raise
-    free, total = (size / 2**20 for size in cupy.cuda.Device().mem_info)
-    raise OutOfMemoryError(f"{what} needs more than the {free:,.0f} MiB that are free of the gpu's {total:,.0f} MiB: "
-                           "take a smaller batch or model, or device 'cpu'")
+        failure = out_of_memory(again, what)
+    raise failure  # out here, where it does not remember `again` and what that holds
+
+
+def out_of_memory(error: MemoryError, what: str) -> OutOfMemoryError:
+    """The error that says how much there is; raises `error` itself where it was the CPU's memory that ran out."""
+    if not _is_gpu_memory(error):
+        raise error
+    free, total = (size / 2**20 for size in sys.modules["cupy"].cuda.Device().mem_info)
+    return OutOfMemoryError(f"{what} needs more than the {free:,.0f} MiB that are free of the gpu's {total:,.0f} MiB: "
+                            "take a smaller batch or model, or device 'cpu'")
 
 
 def _is_gpu_memory(error: MemoryError) -> bool:

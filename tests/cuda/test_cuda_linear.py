@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_on import on
 from cuda_matmul_cases import assert_product, matrices
+from cuda_on import on
 
 from minigen.kernels import reference
 from minigen.kernels.cuda.launch import BEST, RUNGS

@@ -50,6 +50,7 @@ class Memory:
     used: int = 0
     pooled: dict[int, int] = field(default_factory=dict)  # how many blocks of each size
     emptied: int = 0
+    peak: int = 0  # the most that was in use
 
     def allocate(self, size: int) -> None:
         if self.pooled.get(size):
@@ -57,6 +58,7 @@ class Memory:
         elif self.used + sum(bytes_ * count for bytes_, count in self.pooled.items()) + size > self.limit:
             raise OutOfMemoryError(f"Out of memory allocating {size} bytes (allocated so far: {self.used} bytes).")
         self.used += size
+        self.peak = max(self.peak, self.used)
 
     def free(self, size: int) -> None:
         self.used -= size
