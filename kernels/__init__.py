@@ -5,6 +5,8 @@
     optimizers    sgd rmsprop adam ema (in place)
     random        random_bits uniform normal (a function of seed and draw; no state)
 
+`threads` holds the one number of threads, for the kernels on the CPU and for NumPy's BLAS.
+
 The type of the first array decides: NumPy's goes to `cpu`, compiled by Numba at first use, any other to `cuda`,
 which is imported at the first such call and needs CuPy. `kernels.cpu.jit.announce_compilation` tells a command line
 when Numba compiles. The random numbers take no array: here they are the CPU's, `on("gpu")` has the same for the GPU.
