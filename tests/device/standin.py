@@ -44,7 +44,7 @@ class OutOfMemoryError(MemoryError):
 
 @dataclass
 class Memory:
-    """What lives on the device. `pooled` was freed and is kept for arrays of the same size, until the pool is emptied."""
+    """What lives on the device; what was freed is kept for arrays of the same size, until the pool is emptied."""
 
     limit: int = 2**62
     used: int = 0
@@ -225,7 +225,9 @@ class ndarray:
     def copy(self, order: str = "C") -> ndarray:
         return ndarray(self._host.copy(order=order))
 
-    def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> ndarray:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> ndarray:
         if not copy and np.dtype(dtype) == self.dtype:
             return self
         return ndarray(_quiet(self._host.astype, dtype, order=order))

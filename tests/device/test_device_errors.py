@@ -167,7 +167,8 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch, standin: Any, missing: str
     def does_nothing(**keywords: Any) -> Any:
         return types.SimpleNamespace(get_function=lambda name: lambda *launch: None)
 
-    name, stub = {"nvrtc": ("RawModule", fails), "headers": ("zeros", fails), "sense": ("RawModule", does_nothing)}[missing]
+    stubs = {"nvrtc": ("RawModule", fails), "headers": ("zeros", fails), "sense": ("RawModule", does_nothing)}
+    name, stub = stubs[missing]
     monkeypatch.setattr(standin.module, name, stub)
     monkeypatch.setattr(backend, "cupy_packages", lambda: ["cupy-cuda13x 14.2.0"])
     reason = "1 \\+ 1 is not 2 there" if missing == "sense" else "libnvrtc.so.12: cannot open shared object file"
@@ -207,7 +208,8 @@ def test_where_memory_does_not_suffice_the_error_says_how_much_there_is(
 ) -> None:
     x = mg.tensor(np.ones(1000, np.float32), device="gpu")
     monkeypatch.setattr(standin.memory, "limit", standin.memory.used + 100)
-    with pytest.raises(OutOfMemoryError, match="(`exp`|a copy to the gpu) needs more than the 0 MiB that are free") as e:
+    words = "(`exp`|a copy to the gpu) needs more than the 0 MiB that are free"
+    with pytest.raises(OutOfMemoryError, match=words) as e:
         what(x)
     assert e.value.exit_code == 5 and isinstance(e.value, DeviceError)
 
