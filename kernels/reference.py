@@ -140,9 +140,10 @@ def matmul(
 ) -> Array:
     """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias), summed in float64.
 
-    `rung` and `threads` say how a kernel gets there, which is nothing to the contract.
+    Stacks (..., m, k) and (..., k, n) are broadcast over their leading axes and multiplied one by one. `rung` and
+    `threads` say how a kernel gets there, which is nothing to the contract.
     """
-    left, right = (a.T if transpose_a else a), (b.T if transpose_b else b)
+    left, right = (a.swapaxes(-1, -2) if transpose_a else a), (b.swapaxes(-1, -2) if transpose_b else b)
     with np.errstate(all="ignore"):
         y = left.astype(np.float64) @ right.astype(np.float64)
         if accumulate and out is not None:
