@@ -38,6 +38,7 @@ from .backend import (
     is_array,
     namespace,
     require_one_device,
+    retrying,
 )
 from .errors import DTypeError, GraphError, MinigenError, ShapeError, VersionError
 from .tensor import Tensor, TensorLike
@@ -489,7 +490,7 @@ def _unshare(gradients: list[Tensor | None], seed: Tensor) -> list[Tensor | None
     own: list[Tensor | None] = []
     for g in gradients:
         if g is not None and (g.data.base is not None or id(g.data) in taken):
-            g = Tensor(g.data.copy())
+            g = Tensor(retrying(g.data.copy, "a gradient"))
         if g is not None:
             taken.add(id(g.data))
         own.append(g)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from .. import checkpoint
-from ..backend import to_device
+from ..backend import retrying, to_device
 from ..errors import CheckpointError, ShapeError, UsageError
 from ..nn import Module
 from ..optim import Optimizer
@@ -85,9 +85,10 @@ class GenerativeModel(Module):
         """(N, H W) in [0, 1] as (N, H, W), a NumPy array."""
         return np.clip(to_device(rows.data, "cpu"), 0, 1).reshape(-1, *self.config.image_shape)
 
-    def upload(self, images: Images) -> Any:
-        """(N, H, W) as (N, H W) on this model's device, in the type that they have."""
-        return to_device(images.reshape(len(images), math.prod(self.config.image_shape)), self.device)
+    def upload(self, images: Images, scale: Callable[[Any], Any]) -> Tensor:
+        """(N, H, W) as (N, H W) on this model's device, there brought to the range that the networks take."""
+        rows = to_device(images.reshape(len(images), math.prod(self.config.image_shape)), self.device)
+        return Tensor(retrying(lambda: scale(rows), "a batch"))
 
     def to(self, device: str) -> Self:
         """Move the weights, with the moments of the optimizers, to `device`; returns self."""

@@ -123,7 +123,7 @@ class GAN(GenerativeModel):
 
     def preprocess(self, images: Images) -> Tensor:
         """(N, H, W) as (N, H W) in [-1, 1]."""
-        return Tensor(to_symmetric(self.upload(images)))
+        return self.upload(images, to_symmetric)
 
     def evaluate(self, images: Images) -> Losses:
         """Both losses on held-out images against as many fakes from a fixed seed, in evaluation mode, in nats."""

@@ -104,10 +104,9 @@ class VAE(GenerativeModel):
     def preprocess(self, images: Images, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
         self.check_images(images)
-        rows = self.upload(images)
         if self.config.likelihood == "gaussian":
-            return Tensor(to_symmetric(rows))
-        intensities = Tensor(to_unit(rows))
+            return self.upload(images, to_symmetric)
+        intensities = self.upload(images, to_unit)
         return intensities if noise is None else noise.bernoulli(intensities)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:

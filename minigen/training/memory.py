@@ -9,10 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..backend import out_of_memory
 from ..errors import OutOfMemoryError
 from .model import Trainable
 
-__all__ = ["advice", "largest_batch"]
+__all__ = ["advice", "attempt", "largest_batch"]
+
+
+def attempt(model: Trainable, batch: np.ndarray) -> dict[str, float]:
+    """A step; what the array library says about the GPU's memory, where no operation did, becomes OutOfMemoryError."""
+    try:
+        return model.train_step(batch)
+    except MemoryError as error:
+        failure = out_of_memory(error, "a step")
+    raise failure
 
 
 def largest_batch(model: Trainable, batch: np.ndarray) -> int:
@@ -24,7 +34,7 @@ def largest_batch(model: Trainable, batch: np.ndarray) -> int:
     size = len(batch) // 2
     while size:
         try:
-            model.train_step(batch[:size])
+            attempt(model, batch[:size])
             break
         except OutOfMemoryError:
             size //= 2
