@@ -27,12 +27,18 @@ __all__ = [
     "leaky_relu",
     "log",
     "log1p",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
     "normal",
+    "normalise",
     "random_bits",
     "rmsprop",
     "sgd",
     "sigmoid",
+    "softmax",
     "softplus",
+    "sum",
     "tanh",
     "uniform",
 ]
@@ -113,6 +119,104 @@ def gate(g: Array, x: Array, slope: float) -> Array:
 def bernoulli_nll(logit: Array, x: Array) -> Array:
     """y = ln(1 + e^logit) - x * logit, in nats: -ln p(x) of a Bernoulli with p = sigmoid(logit)."""
     return _through_float64(lambda a, t: np.maximum(a, 0.0) - t * a + np.log1p(np.exp(-abs(a))), logit, x)
+
+
+# --- matrix product --------------------------------------------------------------------------------------------
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: Array | None = None,
+    activation: str | None = None,
+    slope: float = 0.01,
+    out: Array | None = None,
+    accumulate: bool = False,
+    rung: str = "best",
+    threads: int | None = None,
+) -> Array:
+    """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias), summed in float64.
+
+    Stacks (..., m, k) and (..., k, n) are broadcast over their leading axes and multiplied one by one. `rung` and
+    `threads` say how a kernel gets there, which is nothing to the contract.
+    """
+    left, right = (a.swapaxes(-1, -2) if transpose_a else a), (b.swapaxes(-1, -2) if transpose_b else b)
+    with np.errstate(all="ignore"):
+        y = left.astype(np.float64) @ right.astype(np.float64)
+        if accumulate and out is not None:
+            y += out
+        if bias is not None:
+            y += bias
+    if activation is not None:
+        y = leaky_relu(y, 0.0 if activation == "relu" else slope) if "relu" in activation else _CURVES[activation](y)
+    if out is None:
+        return y.astype(a.dtype)
+    out[...] = y
+    return out
+
+
+_CURVES = {"tanh": tanh, "sigmoid": sigmoid, "gelu": gelu, "softplus": softplus}
+
+
+# --- reductions ------------------------------------------------------------------------------------------------
+
+
+Axes = int | Sequence[int] | None
+
+
+def _through_longdouble(function: Callable[..., Any], x: Array) -> Array:
+    """Evaluate in the widest float that there is, for float64 as well, and round once."""
+    with np.errstate(all="ignore"):
+        return np.array(function(x.astype(np.longdouble)), dtype=x.dtype, order="C")
+
+
+def _axes(axis: Axes) -> int | tuple[int, ...] | None:
+    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+
+
+def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    """y = the sum of x over `axis`, all axes by default; 0 of nothing."""
+    return _through_longdouble(lambda t: t.sum(axis=_axes(axis), keepdims=keepdims), x)
+
+
+def logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Array:
+    """y = ln sum_i e^(x_i) along `axis`, finite wherever x is; -inf of nothing."""
+    y = _through_longdouble(lambda t: np.logaddexp.reduce(t, axis=axis, keepdims=True, initial=-np.inf), x)
+    return y if keepdims else y.squeeze(axis)
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """y_i = e^(x_i) / sum_j e^(x_j) along `axis`; NaN where the largest is infinite."""
+
+    def formula(t: Array) -> Array:
+        e = np.exp(t - t.max(axis=axis, keepdims=True, initial=-np.inf))
+        return e / e.sum(axis=axis, keepdims=True)
+
+    return _through_longdouble(formula, x)
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """y_i = x_i - ln sum_j e^(x_j) along `axis`; NaN where the largest is infinite."""
+
+    def formula(t: Array) -> Array:
+        t = t - t.max(axis=axis, keepdims=True, initial=-np.inf)
+        return t - np.log(np.exp(t).sum(axis=axis, keepdims=True))
+
+    return _through_longdouble(formula, x)
+
+
+def normalise(x: Array, axis: Axes, eps: float) -> Array:
+    """y = (x - m) / sqrt(v + eps), m the mean and v the mean of (x - m)^2 over `axis`."""
+
+    def formula(t: Array) -> Array:
+        count = np.ones_like(t).sum(axis=_axes(axis), keepdims=True)
+        t = t - t.sum(axis=_axes(axis), keepdims=True) / count
+        return t / np.sqrt((t * t).sum(axis=_axes(axis), keepdims=True) / count + eps)
+
+    return _through_longdouble(formula, x)
 
 
 # --- optimizers ------------------------------------------------------------------------------------------------

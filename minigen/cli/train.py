@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import MNIST, Place, Whole, data_options, load_split, seed_option, source_of_run
+from .options import MNIST, Place, Whole, data_options, device_option, load_split, seed_option, source_of_run
 from .runs import latest_run, new_run
 from .suggest import Name
 
@@ -43,7 +43,7 @@ def _presets() -> list[str]:
 @data_options(None)
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
-@click.option("--device", type=Name("device", lambda: ("cpu", "gpu")), default="cpu", metavar="cpu|gpu")
+@device_option
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE, and draw what it learned.
@@ -78,9 +78,10 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             test_images=test,
             resume=resume,
             report=reporter,
+            device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)
-    _suggest(kind, out, epochs, given)
+    _suggest(kind, out, epochs, given, device)
 
 
 def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -145,10 +146,11 @@ def _conclude(kind: str, out: Path, last: dict[str, float], epochs: int, seconds
     click.echo(f"pictures in {out}: {', '.join(pictures)}")
 
 
-def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any]) -> None:
+def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: str) -> None:
     """Commands to go on with, which can be pasted as they are: a run keeps no path of the user's data."""
     run = shlex.quote(str(out))
-    options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"]}
+    options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"],
+               "--device": device if device != "cpu" else None}  # fmt: skip
     data = "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
     click.echo("next, for example:")
     click.echo(f"  minigen sample {run} --seed 1")

@@ -59,7 +59,7 @@ class GAN(GenerativeModel):
 
     config: GANConfig
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
         c = self.config
         if c.form not in losses.FORMS:
@@ -81,6 +81,7 @@ class GAN(GenerativeModel):
         }
         self.average = self._generator(rng) if c.ema else None
         self._ema = EMA(self.generator, self.average, c.ema) if self.average is not None else None
+        self.to(device)
 
     def _generator(self, rng: Generator) -> Sequential:
         c = self.config
@@ -95,7 +96,7 @@ class GAN(GenerativeModel):
         self.check_images(images)
         real = self.preprocess(images)
         # At least two: a single image, such as an epoch's last, has no variance for batch normalisation.
-        fake = self.generator(self.noise.normal((max(len(real), 2), self.config.latent)))
+        fake = self.generator(self.noise.normal((max(len(real), 2), self.config.latent), device=self.device))
 
         d_loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()),
                                            real_label=self.config.real_label)
@@ -122,7 +123,7 @@ class GAN(GenerativeModel):
 
     def preprocess(self, images: Images) -> Tensor:
         """(N, H, W) as (N, H W) in [-1, 1]."""
-        return Tensor(to_symmetric(images).reshape(len(images), math.prod(self.config.image_shape)))
+        return self.upload(images, to_symmetric)
 
     def evaluate(self, images: Images) -> Losses:
         """Both losses on held-out images against as many fakes from a fixed seed, in evaluation mode, in nats."""
@@ -148,7 +149,7 @@ class GAN(GenerativeModel):
         """G(z) for z ~ N(0, I) from `seed`: (n, H W) in [-1, 1]."""
         if n < 1:
             raise UsageError(f"cannot draw {n} samples: ask for at least one")
-        z = Generator(seed).fork("samples").normal((n, self.config.latent))
+        z = Generator(seed).fork("samples").normal((n, self.config.latent), device=self.device)
         with no_grad(), network.evaluating():
             return network(z)
 

@@ -59,7 +59,7 @@ class VAE(GenerativeModel):
 
     config: VAEConfig
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
         c = self.config
         if c.likelihood not in LIKELIHOODS:
@@ -78,6 +78,7 @@ class VAE(GenerativeModel):
             self.decoder.layers.append(Tanh())
             self.pixel_log_var = Parameter(np.zeros((1, 1), np.float32))
         self.optimizers = {"all": Adam(self.parameters(), c.lr)}
+        self.to(device)
 
     def train_step(self, images: Images) -> Losses:
         """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
@@ -92,7 +93,7 @@ class VAE(GenerativeModel):
         """(L_rec, L_KL) in nats per image, with one z per image drawn from `noise`."""
         x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
-        z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
+        z = losses.reparameterise(mu, log_var, noise.normal(mu.shape, device=mu.device))
         output = self.decoder(z)
         if self.config.likelihood == "bernoulli":
             reconstruction = losses.bernoulli_nll(output, x)
@@ -103,10 +104,9 @@ class VAE(GenerativeModel):
     def preprocess(self, images: Images, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
         self.check_images(images)
-        rows = images.reshape(len(images), math.prod(self.config.image_shape))
         if self.config.likelihood == "gaussian":
-            return Tensor(to_symmetric(rows))
-        intensities = Tensor(to_unit(rows))
+            return self.upload(images, to_symmetric)
+        intensities = self.upload(images, to_unit)
         return intensities if noise is None else noise.bernoulli(intensities)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +133,7 @@ class VAE(GenerativeModel):
     def encode(self, images: Images) -> np.ndarray:
         """The posterior means of images: (N, latent) float32."""
         with no_grad(), self.evaluating():
-            parts = [self.posterior(self.preprocess(images[i:i + CHUNK]))[0].numpy()
+            parts = [self.posterior(self.preprocess(images[i:i + CHUNK]))[0].to("cpu").numpy()
                      for i in range(0, max(len(images), 1), CHUNK)]
         return np.concatenate(parts)
 
@@ -143,7 +143,7 @@ class VAE(GenerativeModel):
         if z.ndim != 2 or z.shape[1] != self.config.latent:
             raise ShapeError(f"decode takes latents (N, {self.config.latent}), got {z.shape}")
         with no_grad(), self.evaluating():
-            output = self.decoder(Tensor(z))
+            output = self.decoder(Tensor(z).to(self.device))
             return self.to_images(sigmoid(output) if self.config.likelihood == "bernoulli" else (output + 1) * 0.5)
 
     def reconstruct(self, images: Images) -> Images:

@@ -17,6 +17,7 @@ from .arithmetic import (
     pow,
     sign,
     sub,
+    to_device,
     where,
 )
 from .elementwise import (
@@ -61,5 +62,6 @@ __all__ = [
     "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum",
     "mul", "neg", "normal", "normalise", "not_equal", "pow", "relu", "reshape", "rmsprop_step", "scatter_along",
     "scatter_index", "scatter_take", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "sqrt", "stack",
-    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "transpose", "uniform", "var", "where",
+    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device", "transpose", "uniform", "var",
+    "where",
 ]

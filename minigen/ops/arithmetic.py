@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import op
-from ..backend import Array, namespace
+from ..backend import Array, device_of, namespace
+from ..backend import to_device as moved
 from ..tensor import Tensor
 from .elementwise import log
 
 __all__ = ["abs", "add", "astype", "clip", "div", "equal", "less", "less_equal", "maximum", "minimum", "mul", "neg",
-           "not_equal", "pow", "sign", "sub", "where"]
+           "not_equal", "pow", "sign", "sub", "to_device", "where"]
 
 
 @op
@@ -136,7 +137,7 @@ def _(g, y, x, *, low, high):
 @op
 def where(condition: Array, a: Array, b: Array) -> Array:
     """y = a where condition, else b;  dL/da = g where condition, dL/db = g elsewhere, 0 otherwise"""
-    return namespace(condition).where(condition, a, b)
+    return namespace(condition, a, b).where(condition, a, b)
 
 
 @where.vjp
@@ -153,6 +154,17 @@ def astype(x: Array, *, dtype: np.dtype) -> Array:
 @astype.vjp
 def _(g, y, x, *, dtype):
     return astype(g, dtype=x.dtype)
+
+
+@op
+def to_device(x: Array, *, device: str) -> Array:
+    """y = a copy of x on `device`,  dL/dx = g on the device of x"""
+    return x.copy() if device_of(x) == device else moved(x, device)
+
+
+@to_device.vjp
+def _(g, y, x, *, device):
+    return to_device(g, device=x.device)
 
 
 @op

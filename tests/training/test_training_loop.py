@@ -84,7 +84,7 @@ def test_what_a_run_leaves_on_disk(tmp_path):
     assert record["data"]["sha256"] == data.sha256 and record["data"]["count"] == 50
     assert record["test_data"]["count"] == 20
     assert {"minigen", "numpy", "numba"} == record["versions"].keys()
-    assert {"python", "platform", "cpus", "threads"} == record["machine"].keys()
+    assert {"python", "platform", "cpus", "threads", "device"} == record["machine"].keys()
     assert str(tmp_path) not in (tmp_path / "config.json").read_text()
     again = load(tmp_path / "model.safetensors")
     assert again.sample(3, seed=1).tobytes() == vae.sample(3, seed=1).tobytes()
