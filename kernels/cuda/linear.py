@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -38,17 +39,24 @@ def matmul(
     """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias).
 
     Shapes: a (m, k), b (k, n), either transposed where asked; bias (n,); out (m, n), new unless given, overlapping
-    with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has the
-    `slope`), tanh, sigmoid, gelu or softplus. `rung`: "best" or one of `launch.RUNGS`; those that have no epilogue
-    of their own are followed by a kernel that does it. The tensor-core rungs round the operands to TF32 or bfloat16.
-    `threads` is the CPU's. An empty sum (k = 0) is 0.
+    with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has
+    the `slope`), tanh, sigmoid, gelu or softplus. `rung`: "best" or one of `launch.RUNGS`; those that have no
+    epilogue of their own are followed by a kernel that does it. The tensor-core rungs round the operands to TF32 or
+    bfloat16. `threads` is the CPU's. An empty sum (k = 0) is 0.
+
+    Stacks of matrices, a (..., m, k) and b (..., k, n), are broadcast over their leading axes and multiplied one by
+    one, a launch each (a stack times one matrix is one tall product); they take neither bias, activation nor out.
 
     Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps or is missing
     for `accumulate`; TypeError for dtypes that differ or that the rung does not compute in.
     """
+    if a.ndim != 2 or b.ndim != 2:
+        if not (bias is activation is out is None) or accumulate or a.ndim < 2 or b.ndim < 2:
+            raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}")
+        return _stacks(_turned(a, transpose_a), _turned(b, transpose_b), rung)
     dtype = device.require_float("matmul", a)
     chosen = _rung_named(BEST[dtype] if rung == "best" else rung)
-    (m, k), (k_of_b, n) = _shape(a, transpose_a), _shape(b, transpose_b)
+    (m, k), (k_of_b, n) = (x.shape[::-1] if turn else x.shape for x, turn in ((a, transpose_a), (b, transpose_b)))
     if k != k_of_b:
         raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
     _require("b", b, dtype, b.shape)
@@ -68,6 +76,29 @@ def matmul(
     if out is not None and c is not out:
         out[...] = c
     return c if out is None else out
+
+
+def _turned(x: Array, transpose: bool) -> Array:
+    return x.swapaxes(-1, -2) if transpose else x
+
+
+def _stacks(a: Array, b: Array, rung: str) -> Array:
+    """The products of stacks of matrices, of which `matmul` makes each."""
+    leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = device.empty((*leading, a.shape[-2], b.shape[-1]), device.require_float("matmul", a))
+    if b.ndim == 2 and a.flags.c_contiguous:
+        rows = math.prod(out.shape[:-1])
+        matmul(a.reshape(rows, a.shape[-1]), b, out=out.reshape(rows, out.shape[-1]), rung=rung)
+        return out
+    for place in np.ndindex(*leading):
+        matmul(_at(a, place), _at(b, place), out=out[place], rung=rung)
+    return out
+
+
+def _at(x: Array, place: tuple[int, ...]) -> Array:
+    """The matrix of a stack at a place of the stack that it is broadcast to."""
+    axes = x.shape[:-2]
+    return x[tuple(0 if n == 1 else i for n, i in zip(axes, place[len(place) - len(axes) :], strict=True))]
 
 
 def _multiply(
@@ -107,12 +138,6 @@ def _rung_named(name: str) -> Rung:
     if name not in RUNGS:
         raise ValueError(f"matmul: unknown rung {name!r}: use 'best' or one of {', '.join(RUNGS)}")
     return RUNGS[name]
-
-
-def _shape(x: Array, transpose: bool) -> tuple[int, int]:
-    if x.ndim != 2:
-        raise ValueError(f"matmul: matrices expected, got shape {x.shape}")
-    return x.shape[::-1] if transpose else x.shape
 
 
 def _require(name: str, x: Array, dtype: np.dtype, shape: tuple[int, ...]) -> None:

@@ -33,7 +33,7 @@ class GenerativeModel(Module):
 
     On the gpu a batch goes up in `upload`, as it is stored, and nothing else goes up in a step. The data set stays with
     the host: a batch of uint8 is a quarter of its float32, 50 kB for 64 images of MNIST, and a data set may be larger
-    than the GPU's memory.
+    than the GPU's memory. Images that are on the gpu already are taken from there.
     """
 
     kind: ClassVar[str]

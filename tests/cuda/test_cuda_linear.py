@@ -59,6 +59,28 @@ def test_a_rung_without_an_epilogue_is_followed_by_one(
             np.testing.assert_allclose(machine.numpy(out), expected, **tolerance)
 
 
+STACKS = [((2, 3, 5, 4), (4, 6)), ((3, 5, 4), (3, 4, 6)), ((5, 4), (2, 4, 6)), ((2, 1, 5, 4), (3, 4, 6)),
+          ((0, 5, 4), (4, 6)), ((3, 5, 0), (3, 0, 6)), ((1, 5, 4), (1, 4, 6))]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("left", "right"), STACKS, ids=str)
+def test_stacks(machine: Any, monkeypatch: Any, left: tuple[int, ...], right: tuple[int, ...], dtype: type) -> None:
+    on(machine, monkeypatch)
+    rng = np.random.default_rng(2)
+    a, b = (rng.standard_normal(shape).astype(dtype) for shape in (left, right))
+    tolerance = dict(rtol=1e-5, atol=1e-5) if dtype == np.float32 else dict(rtol=1e-13, atol=1e-13)
+    expected = reference.matmul(a, b)
+    turned_a, turned_b = (np.ascontiguousarray(x.swapaxes(-1, -2)) for x in (a, b))
+    for product in (
+        matmul(machine.array(a), machine.array(b)),
+        matmul(machine.array(turned_a), machine.array(turned_b), transpose_a=True, transpose_b=True),
+    ):
+        actual = machine.numpy(product)
+        assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_allclose(actual, expected, **tolerance)
+
+
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_an_out_of_any_strides(emulated: Any, monkeypatch: Any, accumulate: bool) -> None:
     on(emulated(), monkeypatch)
@@ -89,7 +111,9 @@ X, Y = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
 @pytest.mark.parametrize(("given", "error", "message"), [
     (dict(a=X, b=X), ValueError, r"shapes \(3, 4\) and \(3, 4\) do not match: 4 columns, 3 rows"),
     (dict(a=X, b=Y.astype(np.float64)), TypeError, "`b` of float32 expected"),
-    (dict(a=X[0], b=Y), ValueError, r"matrices expected, got shape \(4,\)"),
+    (dict(a=X[0], b=Y), ValueError, r"matrices expected, got shapes \(4,\) and \(4, 5\)"),
+    (dict(a=X[None], b=Y, activation="tanh"), ValueError, r"matrices expected, got shapes \(1, 3, 4\) and \(4, 5\)"),
+    (dict(a=X[None], b=Y, accumulate=True), ValueError, "matrices expected"),
     (dict(a=X.astype(np.int64), b=Y), TypeError, "got int64"),
     (dict(a=X, b=Y, rung="fastest"), ValueError, "unknown rung 'fastest': use 'best' or one of naive, "),
     (dict(a=X, b=Y, activation="swish"), ValueError, "unknown activation 'swish'"),

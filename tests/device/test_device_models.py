@@ -222,6 +222,14 @@ def test_in_a_step_the_batch_goes_up_and_the_losses_come_down(standin: Any, name
     assert standin.log.down == [] and standin.log.reads == 2 * len(losses)
 
 
+def test_images_that_are_on_the_gpu_stay_there(standin: Any) -> None:
+    ours, theirs = model("vae default", device="gpu"), model("vae default", device="gpu")
+    there = to_device(IMAGES, "gpu")
+    standin.log.clear()
+    losses = ours.train_step(there[:8])
+    assert standin.log.up == [] and losses == theirs.train_step(IMAGES[:8])
+
+
 @pytest.mark.parametrize("name", ["gan default", "vae default"])
 def test_checkpoints_move_between_devices(gpu: str, name: str, tmp_path: Any) -> None:
     trained = model(name, device=gpu)

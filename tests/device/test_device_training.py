@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def test_the_history_is_the_cpus(gpu: str, make: Any, tmp_path: Path) -> None:
     assert {"samples.png", "losses.png", "model.safetensors"} <= {p.name for p in (tmp_path / "a").iterdir()}
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handling of SIGINT, which a process in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("make", [vae, gan])
 def test_a_run_goes_on_bitwise_on_the_same_device(standin: Any, make: Any, tmp_path: Path) -> None:
     whole = make()
