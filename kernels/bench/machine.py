@@ -111,7 +111,9 @@ def blas_threads(count: int) -> Iterator[None]:
 
 
 def _blas_pools() -> list[dict[str, Any]]:
-    return [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    """NumPy's, where it brought its own; SciPy, once imported, brings another."""
+    pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    return [pool for pool in pools if Path(pool["filepath"]).parent.name.startswith("numpy")] or pools
 
 
 def _version(name: str) -> str | None:

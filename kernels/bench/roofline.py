@@ -43,8 +43,9 @@ __all__ = ["Bandwidth", "Peak", "Roofline", "measure_bandwidth", "measure_peak",
 
 Array = NDArray[Any]
 
-_PEAK_SECONDS = 0.04  # of one call: starting threads takes a two-hundredth of it
-_COPIED = 2 << 30  # bytes that one call reads and writes, at least, for the same reason
+_PEAK_SECONDS = 0.004, 0.02  # of one call on one thread, and on more: starting them takes a hundredth of it
+_ROUNDS = 201  # at most; many short ones, so that some are undisturbed
+_COPIED = 1 << 28, 1 << 31  # bytes that one call reads and writes, on one thread and on more, for the same reason
 _MEMORY = 3  # times the last cache
 
 
@@ -139,12 +140,12 @@ def measure_peak(
         flops = {}
         for dtype in dtypes:
             chains = chains_for(np.dtype(dtype))
-            rounds = _rounds(chains, dtype)
             for count in threads:
+                rounds = _rounds(chains, dtype, _PEAK_SECONDS[count > 1])
                 calls[dtype, count] = team.call(count, [_chain(chains, dtype, rounds) for _ in range(count)])
                 flops[dtype, count] = count * chains.flops(rounds)
         named = {f"{dtype} {count}": call for (dtype, count), call in calls.items()}
-        timings = alternate(named, seconds=seconds, stopwatch=stopwatch)
+        timings = alternate(named, seconds=seconds, most=_ROUNDS, stopwatch=stopwatch)
     return tuple(
         Peak(dtype, count, chains_for(np.dtype(dtype)).width, flops[dtype, count], timings[f"{dtype} {count}"])
         for dtype, count in calls
@@ -152,7 +153,7 @@ def measure_peak(
 
 
 def _chain(chains: Chains, dtype: str, rounds: int) -> Callable[[], None]:
-    """One thread's work: x <- x / 2 + 1, so often that it takes `_PEAK_SECONDS`. It ends at 2, wherever it began."""
+    """One thread's work: x <- x / 2 + 1. It ends at 2, wherever it began."""
     state, half, one = np.zeros(chains.numbers, dtype), np.full(chains.width, 0.5, dtype), np.ones(chains.width, dtype)
 
     def run() -> None:
@@ -164,10 +165,10 @@ def _chain(chains: Chains, dtype: str, rounds: int) -> Callable[[], None]:
     return run
 
 
-def _rounds(chains: Chains, dtype: str) -> int:
-    """How many rounds take about `_PEAK_SECONDS` at 100 GFLOP/s or so, as today's cores have."""
+def _rounds(chains: Chains, dtype: str, seconds: float) -> int:
+    """How many rounds take so long at 100 GFLOP/s in float32, which is about what a core has today."""
     per_second = 100e9 * 4 / np.dtype(dtype).itemsize
-    return max(1, round(_PEAK_SECONDS * per_second / chains.flops(1)))
+    return max(1, round(seconds * per_second / chains.flops(1)))
 
 
 def measure_bandwidth(
@@ -186,10 +187,10 @@ def measure_bandwidth(
             calls, facts = {}, {}
             for count in threads:
                 size = level.size // 4 // min(count, level.shared_by)  # of one array: both are half of the share
-                times = max(1, _COPIED // (2 * size))
+                times = max(1, _COPIED[count > 1] // (2 * size))
                 calls[f"{count}"] = team.call(count, [_copier(size, times) for _ in range(count)])
                 facts[count] = (2 * size, 2 * size * times * count)
-            timings = alternate(calls, seconds=seconds, stopwatch=stopwatch)
+            timings = alternate(calls, seconds=seconds, most=_ROUNDS, stopwatch=stopwatch)
             measured += [Bandwidth(level.name, n, *facts[n], timings[f"{n}"]) for n in threads]
     return tuple(measured)
 

@@ -107,19 +107,24 @@ def _numpy_bernoulli_nll(logit: Array, x: Array) -> Array:
     return np.maximum(logit, 0) - x * logit + np.log1p(np.exp(-np.abs(logit)))
 
 
+def _numpy_gate(g: Array, x: Array) -> Array:
+    number = x.dtype.type
+    return g * ((x > 0) * number(1 - _SLOPE) + number(_SLOPE))  # half the time of `where`, which cannot guess
+
+
 ROWS: tuple[Row, ...] = (
     _unary("exp", np.exp),
     _unary("log", np.log, np.abs),
     _unary("log1p", np.log1p, np.abs),
     _unary("tanh", np.tanh),
     _unary("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
-    _unary("softplus", lambda x: np.logaddexp(x, x.dtype.type(0))),
+    _unary("softplus", lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
     _unary("erf", None),
     _unary("gelu", None),
     Row("leaky_relu", "elementwise", 1, 1, 1, lambda x: elementwise.leaky_relu(x, _SLOPE),
-        lambda x: reference.leaky_relu(x, _SLOPE), lambda x: np.where(x > 0, x, _SLOPE * x)),
+        lambda x: reference.leaky_relu(x, _SLOPE), lambda x: np.maximum(x, _SLOPE * x)),
     Row("gate", "elementwise", 2, 1, 2, lambda g, x: elementwise.gate(g, x, _SLOPE),
-        lambda g, x: reference.gate(g, x, _SLOPE), lambda g, x: np.where(x > 0, g, _SLOPE * g)),
+        lambda g, x: reference.gate(g, x, _SLOPE), _numpy_gate),
     Row("bernoulli_nll", "elementwise", 2, 1, 2, elementwise.bernoulli_nll, reference.bernoulli_nll,
         _numpy_bernoulli_nll),
     Row("sgd", "optimizer", 2, 1, 2, lambda p, g: optimizers.sgd(p, g, p, **_PLAIN_SGD),
