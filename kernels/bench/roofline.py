@@ -187,7 +187,7 @@ def measure_bandwidth(
             calls, facts = {}, {}
             for count in threads:
                 size = level.size // 4 // min(count, level.shared_by)  # of one array: both are half of the share
-                times = max(1, _COPIED[count > 1] // (2 * size))
+                times = -(-_COPIED[count > 1] // (2 * size))
                 calls[f"{count}"] = team.call(count, [_copier(size, times) for _ in range(count)])
                 facts[count] = (2 * size, 2 * size * times * count)
             timings = alternate(calls, seconds=seconds, most=_ROUNDS, stopwatch=stopwatch)
