@@ -161,10 +161,10 @@ def crossover(record: Record) -> Figure:
     for axes, (what, found) in zip(panels, crossovers.items(), strict=True):
         rows = [r for r in record["results"] if r["what"] == what]
         sizes = [r["size"] for r in rows]
-        cpu, kernel, transfer = (np.array([r[part]["median"] for r in rows]) for part in ("cpu", "kernel", "transfer"))
-        axes.plot(sizes, 1e3 * cpu, "o-", color=_OTHER, label="CPU")
-        axes.plot(sizes, 1e3 * kernel, "s-", color=_BEST, label="GPU")
-        axes.plot(sizes, 1e3 * (kernel + transfer), "s--", color=_BEST, mfc="white", label="GPU and transfer")
+        axes.plot(sizes, [1e3 * r["cpu"]["median"] for r in rows], "o-", color=_OTHER, label="CPU")
+        axes.plot(sizes, [1e3 * r["gpu_alone"] for r in rows], "s-", color=_BEST, label="GPU")
+        axes.plot(sizes, [1e3 * r["gpu_with_transfer"] for r in rows], "s--", color=_BEST, mfc="white",
+                  label="GPU and transfer")  # fmt: skip
         for part, style in (("alone", "-"), ("with_transfer", "--")):
             if found[part] is not None:
                 axes.axvline(found[part], color=_ROOF, lw=1, ls=style)

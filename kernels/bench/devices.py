@@ -7,6 +7,7 @@ on the GPU already, as in training, and one for operands that come and go.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,8 @@ Step = Callable[[], Any]
 class Comparison:
     """One size: the CPU's time, the GPU's, and what it takes besides to bring operands there and results back.
 
-    `compile` is how much longer the first call took, in seconds: compilation, or reading it from a cache.
+    `compile` is how much longer the first call took, in seconds: compilation, or reading it from a cache. A training
+    step brings its batch there itself: its time on the GPU `includes_transfer`.
     """
 
     what: str
@@ -43,21 +45,25 @@ class Comparison:
     kernel: Timing
     transfer: Timing
     compile: float
+    includes_transfer: bool = False
 
     @property
     def gpu_alone(self) -> float:
         """Seconds on the GPU, operands being there."""
-        return self.kernel.median
+        if not self.includes_transfer:
+            return self.kernel.median
+        return max(1e-9, self.kernel.median - self.transfer.median)  # two medians: their difference may miss
 
     @property
     def gpu_with_transfer(self) -> float:
         """Seconds with operands that come and results that go."""
-        return self.kernel.median + self.transfer.median
+        return self.kernel.median if self.includes_transfer else self.kernel.median + self.transfer.median
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
         return {"what": self.what, "size": self.size, "cpu": self.cpu.record(), "kernel": self.kernel.record(),
-                "transfer": self.transfer.record(), "compile": self.compile}  # fmt: skip
+                "transfer": self.transfer.record(), "compile": self.compile, "gpu_alone": self.gpu_alone,
+                "gpu_with_transfer": self.gpu_with_transfer}  # fmt: skip
 
 
 def crossover(sizes: Sequence[float], cpu: Sequence[float], gpu: Sequence[float]) -> float | None:
@@ -121,7 +127,7 @@ def measure_steps(
     """A whole training step of each device by batch size: `make_step(device name, batch)` gives it, and the batch.
 
     Here the GPU is timed on the wall, with a wait at the end: in a step of many small kernels, the program that starts
-    them is part of the cost. The transfer is that of the batch.
+    them is part of the cost. The transfer is that of the batch, which the step includes.
     """
     for batch in batches:
         here, _ = make_step("cpu", batch)
@@ -132,7 +138,8 @@ def measure_steps(
         def transfer(images: Any = images) -> None:
             gpu.put(images)
 
-        yield _compared("step", batch, cpu, gpu, here, there, transfer, first, seconds, clock, waiting)
+        found = _compared("step", batch, cpu, gpu, here, there, transfer, first, seconds, clock, waiting)
+        yield dataclasses.replace(found, includes_transfer=True)
 
 
 def _first(call: Step, gpu: Device, clock: Callable[[], float]) -> float:

@@ -105,6 +105,8 @@ def test_a_training_step_is_timed_with_a_wait_for_the_gpu():
     found = list(measure_steps(here, there, make_step, batches=(16, 1024), seconds=0.02, clock=clock))
     assert [c.size for c in found] == [16, 1024] and {c.what for c in found} == {"step"}
     assert found[0].kernel.median == pytest.approx(5e-3) and found[0].transfer.median == pytest.approx(1e-4)
+    assert found[0].gpu_with_transfer == pytest.approx(5e-3)  # the step brings its batch there itself
+    assert found[0].gpu_alone == pytest.approx(4.9e-3)
     assert found[0].cpu.median < found[0].gpu_alone and found[1].cpu.median > found[1].gpu_with_transfer
 
 

@@ -100,8 +100,8 @@ def test_nothing_to_draw_is_an_empty_picture():
 DEVICES = {
     "crossovers": {"matmul": {"alone": 100.0, "with_transfer": None, "first": 32},
                    "step": {"alone": 50.0, "with_transfer": 60.0, "first": 16}},
-    "results": [{"what": what, "size": size, "cpu": spread(1e-6 * size**2), "kernel": spread(1e-2),
-                 "transfer": spread(1e-3)} for what in ("matmul", "step") for size in (32, 64, 128)],
+    "results": [{"what": what, "size": size, "cpu": spread(1e-6 * size**2), "gpu_alone": 1e-2,
+                 "gpu_with_transfer": 1.1e-2} for what in ("matmul", "step") for size in (32, 64, 128)],
 }  # fmt: skip
 
 
