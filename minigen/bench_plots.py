@@ -102,7 +102,7 @@ def roofline(record: Record) -> Figure:
         Line2D([], [], ls="", marker=_MARKERS[i % len(_MARKERS)], color=_COLOURS[i % len(_COLOURS)], label=rung)
         for i, rung in enumerate(rungs)
     ]
-    panels[-1].legend(handles=marks, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.legend(handles=marks, loc="outside right center", frameon=False)
     return figure
 
 
@@ -114,7 +114,7 @@ def _roofs(axes: Axes, record: Record, threads: int) -> None:
         bandwidth = level["gbytes"]
         axes.plot([0.01, peak / bandwidth], [0.01 * bandwidth, peak], style, color="0.35", lw=1.2,
                   label=f"{level['level']}, {bandwidth:.0f} GB/s")  # fmt: skip
-    axes.add_artist(axes.legend(loc="upper left", frameon=False, fontsize=8, handlelength=2.4))
+    axes.legend(loc="upper left", frameon=False, fontsize=8, handlelength=2.4)
     start = peak / max(level["gbytes"] for level in levels)
     axes.plot([start, 1e4], [peak, peak], color="0.25", lw=1.2)
     axes.text(390, peak * 1.08, f"peak {peak:.0f} GFLOP/s", fontsize=8, ha="right", color="0.25")

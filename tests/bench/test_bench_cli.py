@@ -144,7 +144,9 @@ def test_json_is_the_file_and_nothing_else(bench, tmp_path):
 def test_markdown_is_tables_and_nothing_of_this_call(bench):
     code, out, err = bench("matmul", *SMALL, "--shape", "5x7x3", "--markdown")
     assert (code, err) == (0, "") and "written" not in out and "┃" not in out
-    assert "**Beside BLAS**" in out and "| --- | ---: |" in out and out.count("<details>") == out.count("</details>") == 2
+    assert "**Beside BLAS**" in out and "| --- | ---: |" in out
+    assert out.count("<details>") == out.count("</details>") == 1
+    assert "Every rung" not in out
 
 
 def test_the_default_folder_is_a_new_one_each_time(bench, tmp_path):
@@ -157,7 +159,7 @@ def test_the_default_folder_is_a_new_one_each_time(bench, tmp_path):
     "words, message",
     [
         ("matmull", "no such benchmark 'matmull': choose from roofline, matmul, elementwise, devices; did you mean 'm"),
-        ("matmul --rung vectro", "no such rung 'vectro': choose from naive, loop_order, blocked, register_tile, vector"),
+        ("matmul --rung vectro", "no such rung 'vectro': choose from naive, loop_order, blocked, register_tile, "),
         ("matmul --rung vectro", "did you mean 'vector'?"),
         ("matmul --shape 64x784", "'64x784' is no shape: expected MxKxN, 1 to 16384 each"),
         ("matmul --shape 0x1x1", "'0x1x1' is no shape"),

@@ -55,19 +55,18 @@ def test_a_ladder_without_a_peak_and_with_one_shape():
     assert not axes.lines and axes.get_xlim()[1] > 150
 
 
+PEAKS, BANDWIDTHS = (("float32", 100.0), ("float64", 50.0)), (("L1", 200.0), ("memory", 20.0))
 ROOF = {
-    "peaks": [{"dtype": dtype, "threads": t, "gflops": rate * t} for dtype, rate in (("float32", 100.0),
-                                                                                     ("float64", 50.0)) for t in (1, 2)],
-    "bandwidths": [{"level": level, "threads": t, "gbytes": rate * t} for level, rate in (("L1", 200.0),
-                                                                                          ("memory", 20.0))
-                   for t in (1, 2)],
+    "peaks": [{"dtype": dtype, "threads": t, "gflops": rate * t} for dtype, rate in PEAKS for t in (1, 2)],
+    "bandwidths": [{"level": level, "threads": t, "gbytes": rate * t} for level, rate in BANDWIDTHS for t in (1, 2)],
     "points": [{"rung": rung, "shape": "64x784x128 NN", "threads": t, "intensity": 20.0, "gflops": rate * t}
                for rung, rate in (("naive", 1.0), ("best", 95.0)) for t in (1, 2)],
 }  # fmt: skip
 
 
 def test_roofs_are_the_lower_of_peak_and_bandwidth_times_intensity():
-    one, two = bench_plots.roofline(ROOF).axes
+    figure = bench_plots.roofline(ROOF)
+    one, two = figure.axes
     assert (one.get_title(), two.get_title()) == ("1 thread", "2 threads")
     for axes, threads in ((one, 1), (two, 2)):
         lines = {line.get_label(): line for line in axes.lines}
@@ -78,7 +77,7 @@ def test_roofs_are_the_lower_of_peak_and_bandwidth_times_intensity():
         points = {tuple(line.get_ydata()) for line in axes.lines if tuple(line.get_xdata()) == (20.0,)}
         assert points == {(1.0 * threads,), (95.0 * threads,)}
         assert axes.get_ylim()[0] < 1.0 and axes.get_ylim()[1] > 200 and axes.get_xscale() == "log"
-    rungs = [text.get_text() for text in two.get_legend().get_texts()]
+    rungs = [text.get_text() for text in figure.legends[0].get_texts()]
     assert rungs == ["naive", "best"]
 
 

@@ -55,7 +55,7 @@ def _table(place: str, results: Sequence[Result]) -> Table:
     rows = [_cells(result) for result in results if result.place == place]
     columns = ("kernel", "dtype", "bytes", "numbers", "ns/number", "quartiles", "GB/s", "of floor", "over NumPy")
     title = {"cache": "In the cache", "memory": "From memory"}[place]
-    return Table(title, columns, rows, 2, ("`bytes`: read and written for each number.",))
+    return Table(title, columns, rows, 2, ("`bytes`: read and written for each number.",), folded=place == "memory")
 
 
 def _cells(result: Result) -> list[str]:

@@ -198,7 +198,7 @@ def _every_rung(results: Sequence[Result]) -> Table:
         rows.append([result.case.group, result.case.name, *cells])
     left_out = [f"left out: {rung} on {r.case.name}, {why}" for r in results for rung, why in r.left_out.items()]
     title = f"Every rung, {_setting(results[0].dtype, results[0].threads)}: GFLOP/s"
-    return Table(title, ("group", "shape", *rungs, "best / BLAS", "quartiles"), rows, 2, left_out, folded=True)
+    return Table(title, ("group", "shape", *rungs, "best / BLAS", "quartiles"), rows, 2, left_out, long=True)
 
 
 def _setting(dtype: str, threads: int) -> str:

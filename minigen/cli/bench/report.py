@@ -18,8 +18,6 @@ from ..options import Place
 from ..runs import new_run
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .table import Table
 
 __all__ = ["Options", "Report", "bench_options", "conclude", "measured", "percent"]
@@ -56,11 +54,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark found: for JSON, for the eye, and what was wrong, a line each."""
+    """What a benchmark found: for JSON, for the eye (`figure` is Matplotlib's), and what was wrong, a line each."""
 
     record: Mapping[str, Any]
     tables: Sequence[Table]
-    figure: Figure
+    figure: Any
     wrong: Sequence[str] = ()
 
 
@@ -78,7 +76,7 @@ def bench_options(
         @click.option("--quick", is_flag=True, help="Fewer sizes and rounds: a look, not a measurement.")
         @click.option("--out", type=Place(Path), metavar="DIR", help=f"Where to write. [default: runs/bench-{name}]")
         @click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of tables.")
-        @click.option("--markdown", "as_markdown", is_flag=True, help="Print the tables as Markdown.")
+        @click.option("--markdown", "as_markdown", is_flag=True, help="Print the shorter tables as Markdown.")
         @functools.wraps(function)
         def command(
             out: Path | None, quick: bool, as_json: bool, as_markdown: bool, **given: Any
@@ -134,7 +132,7 @@ def _show(options: Options, report: Report, machine: dict[str, Any], text: str, 
     quick = " Measured with --quick: a look, not a measurement." if options.quick else ""
     if options.form == "markdown":
         click.echo(f"{in_words(machine)}.{quick}\n")
-        click.echo("\n".join(table.markdown() for table in report.tables))
+        click.echo("\n".join(table.markdown() for table in report.tables if not table.long))
         return
     click.echo(f"{in_words(machine)}{quick and f'{chr(10)}{quick.strip()}'}\n")
     # In a file or a pipe no screen is too narrow.

@@ -18,7 +18,7 @@ Row = Sequence[str]
 class Table:
     """Rows of text under headings; the first `names` columns are names, the others numbers.
 
-    `notes` follow below. A `folded` table is one that a reader of the README unfolds.
+    `notes` follow below. A `folded` table is one that a reader of the README unfolds, a `long` one is not in it.
     """
 
     title: str
@@ -27,6 +27,7 @@ class Table:
     names: int = 1
     notes: Sequence[str] = field(default_factory=tuple)
     folded: bool = False
+    long: bool = False
 
     def show(self, console: Console) -> None:
         """Print it."""
