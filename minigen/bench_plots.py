@@ -90,7 +90,7 @@ def roofline(record: Record) -> Figure:
                 axes.plot(point["intensity"], point["gflops"], _MARKERS[number % len(_MARKERS)], ms=6.5,
                           color=_COLOURS[number % len(_COLOURS)], mec="white", mew=0.6, zorder=3)  # fmt: skip
         top = max(peak["gflops"] for peak in record["peaks"])
-        axes.set(xscale="log", yscale="log", xlim=(0.1, 400), ylim=(min(0.3, low / 3), 3 * top),
+        axes.set(xscale="log", yscale="log", xlim=(0.1, 400), ylim=(min(0.3, low / 3), 12 * top),
                  title=_threads(threads), xlabel="operations a byte (FLOP/byte)")  # fmt: skip
         _name_shapes(axes, shapes)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from bench_fakes import Clock, device
+from bench_fakes import Clock, device, timing
 from PIL import Image
 
 from minigen.cli import main
@@ -264,6 +264,13 @@ def test_shown_shapes_are_the_usual_ones_where_they_were_measured():
 
     assert matmul._shown(results("1x1x1", "64x784x128", "512x512x512")) == ["64x784x128 NN", "512x512x512 NN"]
     assert matmul._shown(results("1x1x1", "2x2x2", "64x784x128", "3x3x3")) == ["1x1x1 NN", "2x2x2 NN", "64x784x128 NN"]
+
+
+def test_a_kernel_above_the_peak_casts_doubt_on_the_peak():
+    result = ladder.Result(ladder.parse_shape("10x10x10"), "float32", 1, {"best": timing(1e-6), "blas": timing(1e-6)})
+    assert result.gflops("best") == pytest.approx(2.0)
+    for peak, doubt in ((1.9, True), (1.96, False), (2.5, False)):
+        assert bool(matmul._ladder([result], {("float32", 1): peak}, ["10x10x10 NN"]).notes) is doubt
 
 
 def test_a_table_as_markdown():

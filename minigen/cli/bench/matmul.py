@@ -133,7 +133,17 @@ def _ladder(results: Sequence[Result], peaks: Peaks, shown: Sequence[str]) -> Ta
         for rung in dict.fromkeys(rung for r in found.values() for rung in (*r.timings, *r.left_out, *r.wrong)):
             cells = [_cell(found[name], rung, peaks.get((dtype, threads))) for name in shown]
             rows.append([rung, str(threads), *cells])
-    return Table(f"The ladder: GFLOP/s in {dtype} (of the measured peak)", ("rung", "threads", *shown), rows, 2)
+    title = f"The ladder: GFLOP/s in {dtype} (of the measured peak)"
+    return Table(title, ("rung", "threads", *shown), rows, 2, _doubt(results, peaks))
+
+
+def _doubt(results: Sequence[Result], peaks: Peaks) -> tuple[str, ...]:
+    """No kernel is faster than the peak: where one is, it is the peak that was not measured well."""
+    for result in results:
+        peak = peaks.get((result.dtype, result.threads))
+        if peak and any(result.gflops(rung) > 1.03 * peak for rung in result.timings):
+            return ("More than 100 % of the peak: the machine was busy when the peak was measured. Measure again.",)
+    return ()
 
 
 def _cell(result: Result, rung: str, peak: float | None) -> str:
