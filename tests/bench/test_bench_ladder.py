@@ -105,6 +105,30 @@ def test_a_slow_rung_is_left_out_by_the_budget_and_the_report_says_so():
     assert "slow" in only[0].left_out  # known from a small cube, without a shape before
 
 
+def test_a_rung_that_grows_slower_is_judged_by_the_shape_before():
+    """A million operations a second on a small cube, a tenth of that from 20 on."""
+    clock = Clock()
+
+    def call(a, b, out, threads):
+        clock.work(2 * a.shape[0] * a.shape[1] * b.shape[1] / (1e6 if a.shape[0] < 20 else 1e5))
+        product(a, b, out, threads)
+
+    products = {"slow": Product(call), "blas": Product(product, always=True)}
+    shapes = [Case("cubes", n, n, n) for n in (10, 30, 60)]  # at a million: 2 ms, 54 ms, 0.43 s
+    found = list(measure(shapes, device=device(clock, products), dtypes=("float32",), budget=1.0))
+    assert [dict(r.left_out) for r in found] == [{}, {}, {"slow": "about 4.3 s a call, over the budget of 1 s"}]
+
+
+def test_a_product_of_rounded_operands_is_held_against_its_own_rounding():
+    def short(a, b, out, threads):
+        np.matmul(*((x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for x in (a, b)), out=out)
+
+    case = Case("own", 40, 50, 60)
+    products = {"exact": Product(short), "bf16": Product(short, rounding=2.0**-8), "blas": Product(product)}
+    (result,) = measure([case], device=device(Clock(), products), dtypes=("float32",), seconds=1e-6)
+    assert set(result.wrong) == {"exact"} and set(result.timings) == {"bf16", "blas"}
+
+
 def test_who_takes_part():
     mine = cpu()
     assert tuple(mine.products) == RUNGS

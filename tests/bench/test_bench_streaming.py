@@ -56,6 +56,17 @@ def test_a_wrong_kernel_is_reported_and_not_timed(name):
     assert "wrong" in result.record() and "seconds" not in result.record()
 
 
+@pytest.mark.parametrize("which", range(4))
+def test_an_optimizer_that_spoils_any_of_its_arrays_is_wrong(which):
+    row = BY_NAME["adam"]
+
+    def wrong(*arrays):
+        row.ours(*arrays)
+        arrays[which][5] += 1
+
+    assert "1 of 1003" in streaming._wrong(dataclasses.replace(row, ours=wrong), "float32")
+
+
 def test_bytes_are_what_is_read_and_written():
     expected = {"tanh": 8, "gate": 12, "sgd": 12, "momentum": 20, "adam": 28, "ema": 12, "uniform": 4}
     assert {name: BY_NAME[name].bytes_moved(1, "float32") for name in expected} == expected
