@@ -17,6 +17,7 @@ from typing import Any
 __all__ = ["Stopwatch", "Timing", "alternate", "geometric_mean", "rotate", "wall"]
 
 Call = Callable[[], Any]
+_LEAST = 1e-7  # seconds: about what it takes Python to call anything
 Stopwatch = Callable[[Call, int], float]
 """stopwatch(call, times): the seconds that `times` calls in a row took together."""
 
@@ -86,7 +87,7 @@ def alternate(
     names = list(competitors)
     for call in competitors.values():
         call()
-    once = {name: max(measure(competitors[name], 1), 1e-9) for name in names}
+    once = {name: max(measure(competitors[name], 1), _LEAST) for name in names}
     # A round takes the same time for each: about a `most`-th of its share, or one call where that is longer.
     calls = {name: max(1, round(seconds / most / once[name])) for name in names}
     slowest = max((once[name] * calls[name] for name in names), default=seconds)

@@ -113,7 +113,7 @@ def test_a_rung_that_grows_slower_is_judged_by_the_shape_before():
         clock.work(2 * a.shape[0] * a.shape[1] * b.shape[1] / (1e6 if a.shape[0] < 20 else 1e5))
         product(a, b, out, threads)
 
-    products = {"slow": Product(call), "blas": Product(product, always=True)}
+    products = {"slow": Product(call), "blas": Product(clock.taking(0.1, product), always=True)}
     shapes = [Case("cubes", n, n, n) for n in (10, 30, 60)]  # at a million: 2 ms, 54 ms, 0.43 s
     found = list(measure(shapes, device=device(clock, products), dtypes=("float32",), budget=1.0))
     assert [dict(r.left_out) for r in found] == [{}, {}, {"slow": "about 4.3 s a call, over the budget of 1 s"}]
@@ -124,8 +124,10 @@ def test_a_product_of_rounded_operands_is_held_against_its_own_rounding():
         np.matmul(*((x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32) for x in (a, b)), out=out)
 
     case = Case("own", 40, 50, 60)
-    products = {"exact": Product(short), "bf16": Product(short, rounding=2.0**-8), "blas": Product(product)}
-    (result,) = measure([case], device=device(Clock(), products), dtypes=("float32",), seconds=1e-6)
+    clock = Clock()
+    short, exact = clock.taking(0.1, short), clock.taking(0.1, product)
+    products = {"exact": Product(short), "bf16": Product(short, rounding=2.0**-8), "blas": Product(exact)}
+    (result,) = measure([case], device=device(clock, products), dtypes=("float32",))
     assert set(result.wrong) == {"exact"} and set(result.timings) == {"bf16", "blas"}
 
 
