@@ -16,11 +16,12 @@ from .gradcheck import gradcheck
 from .models import load
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
+from .program import compile
 from .random import Generator, seed
 from .tensor import Parameter, Tensor, tensor
 from .training import train
 
-__all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "data", "detect_nan", "draw", "errors", "grad",
+__all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "compile", "data", "detect_nan", "draw", "errors", "grad",
            "gradcheck", "hook", "kernels", "load", "losses", "models", "nn", "no_grad", "op", "ops", "optim", "seed",
            "tensor", "train"]
 __all__ += _operations

@@ -31,6 +31,7 @@ import numpy as np
 
 from .backend import DEFAULT_DTYPE, Array, as_array, device_of, namespace
 from .errors import DeviceError, DTypeError, GraphError, MinigenError, ShapeError, VersionError
+from .host import Number, plain
 from .tensor import Tensor, TensorLike
 
 __all__ = ["OPS", "Node", "Op", "apply", "backward", "grad", "hook", "no_grad", "op"]
@@ -158,6 +159,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
     arrays, inputs = [], args
     dtype = None
     mixed = needs_grad = False
+    hooks = mode.hooks
     for position, arg in enumerate(args):
         if isinstance(arg, Tensor):
             if arg.requires_grad:
@@ -169,7 +171,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
             arg = _constant(operation, position, arg)
             inputs = (*inputs[:position], arg, *inputs[position + 1:])
             if not isinstance(arg, Tensor):
-                arrays.append(arg)
+                arrays.append(plain(arg))
                 continue
         array = arg.data
         arrays.append(array)
@@ -180,11 +182,11 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
     if mixed:
         dtype = _float_type(operation, inputs)
     elif dtype is None and args:
-        arrays = [as_array(number, DEFAULT_DTYPE) for number in args]
+        arrays = [as_array(plain(number), DEFAULT_DTYPE) for number in args]
     if operation.mutates:
         _check_mutable(operation, inputs)
     try:
-        data = operation.forward(*arrays, **attrs)
+        data = operation.forward(*arrays, **({k: plain(v) for k, v in attrs.items()} if hooks else attrs))
     except MinigenError:
         raise
     except (ValueError, IndexError, TypeError) as error:
@@ -199,7 +201,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
         if needs_grad and mode.recording and operation.rule is not None and output.data.dtype.kind == "f":
             output.requires_grad = True
             output._node = Node(operation, inputs, attrs, output)
-    for function in mode.hooks:
+    for function in hooks:
         function(operation, inputs, attrs, output)
     return output
 
@@ -230,6 +232,8 @@ def _constant(operation: Op, position: int, value: Any) -> Any:
     """An argument that is no Tensor: an array becomes one, a NumPy scalar a Python number."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Number):
+        return value
     if isinstance(value, np.ndarray | list | tuple):
         if _holds_tensors(value):
             raise DTypeError(f"{operation.name}: {_argument(operation, position)} is a {type(value).__name__} of "
@@ -334,7 +338,7 @@ def grad(output: Tensor, inputs: Sequence[Tensor], cotangent: TensorLike | None 
             if not allow_unused:
                 raise GraphError(f"inputs[{position}] of shape {t.shape} does not influence the output: check that it "
                                  "requires grad and was used, or pass allow_unused=True for a zero gradient")
-            gradients[position] = Tensor(namespace(t.data).zeros_like(t.data))
+            gradients[position] = OPS["full_like"](t, value=0.0)
     return gradients  # type: ignore[return-value]
 
 
@@ -379,7 +383,7 @@ def _seed(output: Tensor, cotangent: TensorLike | None) -> Tensor:
         if output.size != 1:
             raise ShapeError(f"backward from a tensor of shape {output.shape} needs a cotangent of that shape; "
                              "reduce the tensor to one number, for example with .sum(), or pass one")
-        return Tensor(namespace(output.data).ones_like(output.data))
+        return OPS["full_like"](output, value=1.0)
     seed = cotangent if isinstance(cotangent, Tensor) else Tensor(as_array(cotangent, output.dtype, output.device))
     if seed.shape != output.shape or seed.dtype != output.dtype:
         raise ShapeError(f"the cotangent is {seed.shape} {seed.dtype}, the output {output.shape} {output.dtype}: "
@@ -471,7 +475,7 @@ def _unshare(gradients: list[Tensor | None], seed: Tensor) -> list[Tensor | None
     own: list[Tensor | None] = []
     for g in gradients:
         if g is not None and (g.data.base is not None or id(g.data) in taken):
-            g = Tensor(g.data.copy())
+            g = OPS["astype"](g, dtype=g.dtype)
         if g is not None:
             taken.add(id(g.data))
         own.append(g)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .backend import Array, as_array, device_of, require_device
 from .errors import DeviceError, GraphError, ShapeError
+from .host import forbid
 
 __all__ = ["Parameter", "Tensor", "TensorLike", "tensor"]
 
@@ -92,6 +93,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a read-only NumPy array that shares this tensor's memory."""
+        forbid("a Tensor is turned into a NumPy array")
         if self.device != "cpu":
             raise DeviceError("a tensor on the gpu has no NumPy array: copy it with .to('cpu') first")
         view = self.data.view()
@@ -103,6 +105,7 @@ class Tensor:
 
     def item(self) -> float:
         """The only element, as a Python number."""
+        forbid("a Tensor is turned into a Python number")
         if self.data.size != 1:
             raise ShapeError(f"a tensor of shape {self.shape} is not one number: reduce it first, or use .numpy()")
         return self.data.item()

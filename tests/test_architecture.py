@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # kernels/ is one. A new room is one line.
 KERNELS = {"kernels"}
 BACKEND = {"errors", *KERNELS}
-TENSOR = {"errors", "backend"}
+TENSOR = {"errors", "backend", "host"}
 AUTOGRAD = {*TENSOR, "tensor"}
 OPS = {*AUTOGRAD, *KERNELS, "autograd"}
 TOOLS = {*OPS, "ops"}
@@ -23,6 +23,7 @@ TRAINING = {*MODELS, "models", "plots", "debug", "gradcheck", "draw", "program"}
 MAY_IMPORT = {
     "errors": set(),
     "kernels": set(),
+    "host": {"errors"},
     "backend": BACKEND,
     "tensor": TENSOR,
     "autograd": AUTOGRAD,

@@ -11,17 +11,32 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .. import checkpoint
+from .. import checkpoint, ops
 from ..errors import CheckpointError, ShapeError, UsageError
+from ..host import trace
 from ..nn import Module
 from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
 
-__all__ = ["GenerativeModel", "Images", "Losses"]
+__all__ = ["GenerativeModel", "Images", "Losses", "figures", "pixel_rows"]
 
 Images = np.ndarray  # (N, H, W): uint8, or float32 in [0, 1]
 Losses = dict[str, float]
+
+
+def figures(**losses: Tensor) -> Losses:
+    """The losses as numbers; in a step that is being compiled, whose values are not known yet, as scalar Tensors."""
+    if trace.ledger is not None:
+        return losses  # type: ignore[return-value]
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def pixel_rows(images: Images | Tensor) -> Tensor:
+    """(N, H, W), uint8 or float32 in [0, 1], as (N, H W) float32 in [0, 1]."""
+    x = images if isinstance(images, Tensor) else Tensor(images)
+    rows = x.reshape(len(x), math.prod(x.shape[1:]))
+    return rows.astype("float32") / 255.0 if x.dtype == np.uint8 else ops.require_unit(rows)
 
 
 class GenerativeModel(Module):
@@ -69,7 +84,7 @@ class GenerativeModel(Module):
         """`n` new images, a function of the weights and `seed` alone."""
         raise TypeError(f"{type(self).__name__} defines no sample")
 
-    def check_images(self, images: Images) -> None:
+    def check_images(self, images: Images | Tensor) -> None:
         """Raise ShapeError unless the images are (N, H, W) of this model's size."""
         if images.ndim != 3 or images.shape[1:] != self.config.image_shape:
             raise ShapeError(f"this model takes images (N, {', '.join(map(str, self.config.image_shape))}), "

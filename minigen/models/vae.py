@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
-from ..data import to_symmetric, to_unit
 from ..errors import ShapeError, UsageError
 from ..losses import vae as losses
 from ..nn import Dense, Sequential, Tanh
@@ -17,7 +16,7 @@ from ..ops import sigmoid
 from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
-from .base import GenerativeModel, Images, Losses
+from .base import GenerativeModel, Images, Losses, figures, pixel_rows
 from .networks import hidden_layers
 
 __all__ = ["VAE", "VAEConfig"]
@@ -79,16 +78,16 @@ class VAE(GenerativeModel):
             self.pixel_log_var = Parameter(np.zeros((1, 1), np.float32))
         self.optimizers = {"all": Adam(self.parameters(), c.lr)}
 
-    def train_step(self, images: Images) -> Losses:
+    def train_step(self, images: Images | Tensor) -> Losses:
         """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
         reconstruction, kl = self.losses(images, self.noise)
         loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
         loss.backward()
         self.optimizers["all"].step()
         self.optimizers["all"].zero_grad()
-        return {"loss": loss.item(), "reconstruction": reconstruction.item(), "kl": kl.item()}
+        return figures(loss=loss, reconstruction=reconstruction, kl=kl)
 
-    def losses(self, images: Images, noise: Generator) -> tuple[Tensor, Tensor]:
+    def losses(self, images: Images | Tensor, noise: Generator) -> tuple[Tensor, Tensor]:
         """(L_rec, L_KL) in nats per image, with one z per image drawn from `noise`."""
         x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
@@ -100,13 +99,12 @@ class VAE(GenerativeModel):
             reconstruction = losses.gaussian_nll(output, self.pixel_log_var, x)
         return reconstruction, losses.kl_normal(mu, log_var)
 
-    def preprocess(self, images: Images, noise: Generator | None = None) -> Tensor:
+    def preprocess(self, images: Images | Tensor, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
         self.check_images(images)
-        rows = images.reshape(len(images), math.prod(self.config.image_shape))
+        intensities = pixel_rows(images)
         if self.config.likelihood == "gaussian":
-            return Tensor(to_symmetric(rows))
-        intensities = Tensor(to_unit(rows))
+            return intensities * 2.0 - 1.0
         return intensities if noise is None else noise.bernoulli(intensities)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,11 +6,13 @@ import numpy as np
 
 from ..autograd import op
 from ..backend import Array, namespace
+from ..errors import DataError, DTypeError
 from ..tensor import Tensor
 from .elementwise import log
 
 __all__ = ["abs", "add", "astype", "clip", "div", "equal", "less", "less_equal", "maximum", "minimum", "mul", "neg",
-           "not_equal", "pow", "sign", "sub", "where"]
+           "full_like", "not_equal", "pow", "require_unit",
+           "sign", "sub", "where"]
 
 
 @op
@@ -134,6 +136,17 @@ def _(g, y, x, *, low, high):
 
 
 @op
+def require_unit(x: Array) -> Array:
+    """y = x, float32 in [0, 1]; DTypeError for another type, DataError for other values; no gradient"""
+    if x.dtype != np.float32:
+        raise DTypeError(f"images are {x.dtype}, expected uint8, or float32 in [0, 1]")
+    # Written so that NaN, for which every comparison is false, does not pass; rounding may carry a value over the edge.
+    if x.size and not (x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
+        raise DataError(f"images have values from {x.min():g} to {x.max():g}, expected uint8, or float32 in [0, 1]")
+    return x[...]
+
+
+@op
 def where(condition: Array, a: Array, b: Array) -> Array:
     """y = a where condition, else b;  dL/da = g where condition, dL/db = g elsewhere, 0 otherwise"""
     return namespace(condition).where(condition, a, b)
@@ -153,6 +166,12 @@ def astype(x: Array, *, dtype: np.dtype) -> Array:
 @astype.vjp
 def _(g, y, x, *, dtype):
     return astype(g, dtype=x.dtype)
+
+
+@op
+def full_like(x: Array, *, value: float) -> Array:
+    """y = `value` everywhere, in the shape and type of x; no gradient"""
+    return namespace(x).full_like(x, value)
 
 
 @op

@@ -10,6 +10,7 @@ import numpy as np
 from .. import ops
 from ..autograd import no_grad
 from ..errors import CheckpointError, UsageError
+from ..host import HostNumber
 from ..tensor import Parameter, Tensor
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -23,6 +24,8 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
+    lr = HostNumber()
+    steps = HostNumber()
 
     def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
         self.parameters = list(parameters)

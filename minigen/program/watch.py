@@ -1,0 +1,122 @@
+"""What a step can see beside its arguments, and whether it is still as it was when the step was traced.
+
+From the function (its object, closure, globals and defaults) everything of the user's is visited. Tensors found are
+state, read anew at every call; every other simple value is a constant of the program, watched by identity.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..host import HostNumber, Number
+from ..tensor import Tensor
+
+__all__ = ["Watch"]
+
+_SIMPLE = (int, float, bool, str, bytes, type(None), np.dtype, np.generic)
+_SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, Number)
+
+
+class Watch:
+    """The tensors that a function can reach, by name, and all places where they and other settings are kept."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self._places: list[tuple[Any, Any, Any]] = []  # container, key, value
+        self._lengths: list[tuple[Any, int]] = []
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []  # what `_seen` knows by address must stay alive
+        self._function(function, "")
+
+    def flags(self) -> tuple[bool, ...]:
+        """Which tensors are trained."""
+        return tuple([t.requires_grad for t in self.tensors.values()])
+
+    def changed(self) -> str | None:
+        """The first place that no longer holds what it held."""
+        for container, key, value in self._places:
+            if (container.get(key, Watch) if type(container) is dict else _at(container, key)) is not value:
+                return f"{key!r} of {_called(container)}"
+        for container, length in self._lengths:
+            if len(container) != length:
+                return f"the length of {_called(container)}"
+        return None
+
+    def _function(self, function: Any, prefix: str) -> None:
+        owner = getattr(function, "__self__", None)
+        if owner is not None:
+            self._visit(owner, prefix)
+        function = getattr(function, "__func__", function)
+        if not isinstance(function, types.FunctionType) or id(function) in self._seen:
+            return
+        self._remember(function)
+        if function.__module__ and function.__module__.startswith("minigen."):
+            names: dict[str, Any] = {}  # its globals are the engine
+        else:
+            names = {n: function.__globals__[n] for n in _names(function.__code__) if n in function.__globals__}
+            self._places += [(function.__globals__, n, v) for n, v in names.items() if isinstance(v, _SIMPLE)]
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                names[name] = cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
+            self._places.append((cell, "cell_contents", cell.cell_contents))
+        names.update(enumerate(function.__defaults__ or ()))
+        names.update(function.__kwdefaults__ or {})
+        for name, value in names.items():
+            self._visit(value, f"{prefix}{name}")
+
+    def _visit(self, value: Any, name: str) -> None:
+        if isinstance(value, Tensor):
+            if id(value) not in self._seen:
+                self._remember(value)
+                self.tensors[name] = value
+            return
+        if isinstance(value, (*_SIMPLE, *_SKIPPED)) or id(value) in self._seen:
+            return
+        if callable(value) and hasattr(value, "__code__"):
+            self._function(value, f"{name}.")
+            return
+        if isinstance(value, types.MethodType):
+            self._function(value, f"{name}.")
+            return
+        self._remember(value)
+        if isinstance(value, list | tuple):
+            items: Iterator[tuple[Any, Any]] = iter(enumerate(value))
+        elif isinstance(value, dict):
+            items = iter(list(value.items()))
+        elif hasattr(value, "__dict__") and not type(value).__module__.startswith(("numpy", "numba", "threading")):
+            hidden = {d.slot for c in type(value).__mro__ for d in vars(c).values() if isinstance(d, HostNumber)}
+            items = iter([(k, v) for k, v in vars(value).items() if k not in hidden])
+        else:
+            return
+        container = vars(value) if not isinstance(value, list | tuple | dict) else value
+        self._lengths.append((container, len(container)))
+        for key, item in items:
+            self._places.append((container, key, item))
+            self._visit(item, f"{name}.{key}" if name else str(key))
+
+    def _remember(self, value: Any) -> None:
+        self._seen.add(id(value))
+        self._kept.append(value)
+
+
+def _at(container: Any, key: Any) -> Any:
+    if key == "cell_contents":
+        return container.cell_contents
+    return container[key] if key < len(container) else None
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """The global names in a function and in the functions within it."""
+    inner = [c for c in code.co_consts if inspect.iscode(c)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _called(container: Any) -> str:
+    return f"a {type(container).__name__}" if not isinstance(container, dict) else "an object that the step uses"
