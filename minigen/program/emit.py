@@ -112,12 +112,13 @@ class _Emitter:
         return x.text if isinstance(x, Number) else repr(x) if not _odd(x) else f'float("{x}")'
 
     def _bind(self, v: Value) -> None:
-        """Name a part of a flat value, where it is first used."""
-        if v.offset is not None and v not in self.named:
-            assert v.base is not None
-            self._bind(v.base)
-            self.bound.append(f"{v.name} = {v.base.name}[{v.offset}:{v.offset + v.size}].reshape({v.shape})")
-            self.named.add(v)
+        """Name a part of a flat value, or a sum in the memory of its first term, where it is first used."""
+        if v in self.named or v not in self.plan.fixed or v.base is None:
+            return
+        self._bind(v.base)
+        part = "" if v.offset is None else f"[{v.offset}:{v.offset + v.size}].reshape({v.shape})"
+        self.bound.append(f"{v.name} = {v.base.name}{part}")
+        self.named.add(v)
 
     def _shaped(self, v: Value, shape: tuple[int, ...]) -> str:
         """v in the shape that a loop takes, without a copy where its elements lie in order."""
@@ -176,10 +177,8 @@ class _Emitter:
             options.append(f"slope={i.attrs['slope']!r}")
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
-        out = i.output
-        while out.base is not None and out.offset is None:
-            out = out.base
-        return f"matmul({self._text(left)}, {self._text(right)}, {', '.join([*options, f'out={self._text(out)}'])})"
+        options.append(f"out={self._text(i.output)}")
+        return f"matmul({self._text(left)}, {self._text(right)}, {', '.join(options)})"
 
     def _view(self, i: Instruction) -> str:
         x = self._text(i.inputs[0])
