@@ -27,6 +27,7 @@ __all__ = [
     "leaky_relu",
     "log",
     "log1p",
+    "matmul",
     "normal",
     "random_bits",
     "rmsprop",
@@ -113,6 +114,45 @@ def gate(g: Array, x: Array, slope: float) -> Array:
 def bernoulli_nll(logit: Array, x: Array) -> Array:
     """y = ln(1 + e^logit) - x * logit, in nats: -ln p(x) of a Bernoulli with p = sigmoid(logit)."""
     return _through_float64(lambda a, t: np.maximum(a, 0.0) - t * a + np.log1p(np.exp(-abs(a))), logit, x)
+
+
+# --- matrix product --------------------------------------------------------------------------------------------
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: Array | None = None,
+    activation: str | None = None,
+    slope: float = 0.01,
+    out: Array | None = None,
+    accumulate: bool = False,
+    rung: str = "best",
+    threads: int | None = None,
+) -> Array:
+    """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias), summed in float64.
+
+    `rung` and `threads` say how a kernel gets there, which is nothing to the contract.
+    """
+    left, right = (a.T if transpose_a else a), (b.T if transpose_b else b)
+    with np.errstate(all="ignore"):
+        y = left.astype(np.float64) @ right.astype(np.float64)
+        if accumulate and out is not None:
+            y += out
+        if bias is not None:
+            y += bias
+    if activation is not None:
+        y = leaky_relu(y, 0.0 if activation == "relu" else slope) if "relu" in activation else _CURVES[activation](y)
+    if out is None:
+        return y.astype(a.dtype)
+    out[...] = y
+    return out
+
+
+_CURVES = {"tanh": tanh, "sigmoid": sigmoid, "gelu": gelu, "softplus": softplus}
 
 
 # --- optimizers ------------------------------------------------------------------------------------------------

@@ -29,9 +29,17 @@ from typing import Any
 
 import numpy as np
 
-from .backend import DEFAULT_DTYPE, Array, as_array, device_of, namespace
-from .errors import DeviceError, DTypeError, GraphError, MinigenError, ShapeError, VersionError
-from .host import Number, plain
+from .backend import (
+    DEFAULT_DTYPE,
+    Array,
+    after_freeing,
+    as_array,
+    device_of,
+    is_array,
+    require_one_device,
+)
+from .errors import DTypeError, GraphError, MinigenError, ShapeError, VersionError
+from .host import Number, plain, trace
 from .tensor import Tensor, TensorLike
 
 __all__ = ["OPS", "Node", "Op", "apply", "backward", "grad", "hook", "no_grad", "op"]
@@ -157,7 +165,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
     An array is a constant and is not copied: to change it between the forward and the backward pass would go unseen.
     """
     arrays, inputs = [], args
-    dtype = None
+    dtype = kind = None
     mixed = needs_grad = False
     hooks = mode.hooks
     for position, arg in enumerate(args):
@@ -176,8 +184,8 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
         array = arg.data
         arrays.append(array)
         if dtype is None:
-            dtype = array.dtype
-        elif array.dtype is not dtype:
+            dtype, kind = array.dtype, type(array)
+        elif array.dtype is not dtype or type(array) is not kind:
             mixed = True
     if mixed:
         dtype = _float_type(operation, inputs)
@@ -185,12 +193,15 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
         arrays = [as_array(plain(number), DEFAULT_DTYPE) for number in args]
     if operation.mutates:
         _check_mutable(operation, inputs)
+    values = {k: plain(v) for k, v in attrs.items()} if hooks else attrs
     try:
-        data = operation.forward(*arrays, **({k: plain(v) for k, v in attrs.items()} if hooks else attrs))
+        data = operation.forward(*arrays, **values)
     except MinigenError:
         raise
     except (ValueError, IndexError, TypeError) as error:
         raise _explain(operation, inputs, attrs, error) from error
+    except MemoryError as error:
+        data = after_freeing(error, lambda: operation.forward(*arrays, **values), f"`{operation.name}`")
 
     if operation.mutates:
         for position in operation.mutates:
@@ -212,7 +223,7 @@ _NUMBERS = {float, int, bool}
 def _wrap(data: Any, dtype: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
     """A Tensor of an operation's result, sharing the version of what it views: of the attribute `dtype`, where
     there is one, else of the inputs' float type."""
-    if type(data) is not np.ndarray:
+    if type(data) is not np.ndarray and not is_array(data):
         data = np.asarray(data)
     if data.dtype is not dtype and data.dtype.kind == "f" and inputs and "dtype" not in attrs:
         data = data.astype(dtype if dtype is not None and dtype.kind == "f" else DEFAULT_DTYPE, copy=False)
@@ -234,13 +245,13 @@ def _constant(operation: Op, position: int, value: Any) -> Any:
         return value.item()
     if isinstance(value, Number):
         return value
-    if isinstance(value, np.ndarray | list | tuple):
+    if isinstance(value, list | tuple) or is_array(value):
         if _holds_tensors(value):
             raise DTypeError(f"{operation.name}: {_argument(operation, position)} is a {type(value).__name__} of "
                              "Tensors, through which no gradient would flow: join them with mg.stack or mg.concatenate")
-        array = np.asarray(value)
+        array = value if is_array(value) else np.asarray(value)
         if array.dtype.kind in "fiub":
-            return Tensor(array if isinstance(value, np.ndarray) else as_array(value))
+            return Tensor(array if is_array(value) else as_array(value))
     raise DTypeError(
         f"{operation.name}: {_argument(operation, position)} must be a Tensor, an array or a number, "
         f"got {type(value).__name__}"
@@ -254,8 +265,7 @@ def _holds_tensors(value: Any) -> bool:
 def _float_type(operation: Op, inputs: tuple[Any, ...]) -> Any:
     """The one float type among the inputs; integers and booleans adapt to it, two float types are an error."""
     tensors = [t for t in inputs if isinstance(t, Tensor)]
-    if len({device_of(t.data) for t in tensors}) > 1:
-        raise DeviceError(f"{operation.name}: inputs on different devices; move them with .to(device)")
+    require_one_device(operation.name, {device_of(t.data) for t in tensors})
     floats = {t.data.dtype for t in tensors if t.data.dtype.kind == "f"}
     if len(floats) > 1:
         raise DTypeError(
@@ -338,7 +348,7 @@ def grad(output: Tensor, inputs: Sequence[Tensor], cotangent: TensorLike | None 
             if not allow_unused:
                 raise GraphError(f"inputs[{position}] of shape {t.shape} does not influence the output: check that it "
                                  "requires grad and was used, or pass allow_unused=True for a zero gradient")
-            gradients[position] = OPS["full_like"](t, value=0.0)
+            gradients[position] = _unseen("full_like", t, value=0.0)
     return gradients  # type: ignore[return-value]
 
 
@@ -369,6 +379,11 @@ def _gradients(output: Tensor, nodes: list[Node], targets: list[Tensor], cotange
     return found if create_graph else _unshare(found, seed)
 
 
+def _unseen(name: str, t: Tensor, **attrs: Any) -> Tensor:
+    """An operation that nobody called: only the trace of a step, which must know every array, gets to see it."""
+    return Tensor(OPS[name].forward(t.data, **attrs)) if trace.ledger is None else OPS[name](t, **attrs)
+
+
 def _key(tensor: Tensor) -> int:
     """What identifies a tensor in the backward pass: its node, or itself for a leaf."""
     return id(tensor if tensor._node is None else tensor._node)
@@ -383,12 +398,20 @@ def _seed(output: Tensor, cotangent: TensorLike | None) -> Tensor:
         if output.size != 1:
             raise ShapeError(f"backward from a tensor of shape {output.shape} needs a cotangent of that shape; "
                              "reduce the tensor to one number, for example with .sum(), or pass one")
-        return OPS["full_like"](output, value=1.0)
-    seed = cotangent if isinstance(cotangent, Tensor) else Tensor(as_array(cotangent, output.dtype, output.device))
+        return _unseen("full_like", output, value=1.0)
+    seed = _cotangent(output, cotangent)
     if seed.shape != output.shape or seed.dtype != output.dtype:
         raise ShapeError(f"the cotangent is {seed.shape} {seed.dtype}, the output {output.shape} {output.dtype}: "
                          "they must be alike")
     return seed
+
+
+def _cotangent(output: Tensor, cotangent: TensorLike) -> Tensor:
+    """A cotangent as a Tensor, where an array or a Tensor must be on the output's device."""
+    given = cotangent.data if isinstance(cotangent, Tensor) else cotangent
+    if is_array(given):
+        require_one_device("the output and its cotangent", {output.device, device_of(given)})
+    return cotangent if isinstance(cotangent, Tensor) else Tensor(as_array(given, output.dtype, output.device))
 
 
 def _reachable(output: Tensor) -> list[Node]:
@@ -475,7 +498,7 @@ def _unshare(gradients: list[Tensor | None], seed: Tensor) -> list[Tensor | None
     own: list[Tensor | None] = []
     for g in gradients:
         if g is not None and (g.data.base is not None or id(g.data) in taken):
-            g = OPS["astype"](g, dtype=g.dtype)
+            g = _unseen("astype", g, dtype=g.dtype)
         if g is not None:
             taken.add(id(g.data))
         own.append(g)

@@ -1,57 +1,82 @@
 """Where arrays live: the only file that tells NumPy from CuPy.
 
-A device is "cpu" (a NumPy array). Everything above asks here for the namespace of an array, its device, or
-an array on a device, so that a second array library changes this file alone. The hot loops are chosen one
-level below, in `minigen.kernels`, by the same rule: the array's type decides.
+A device is "cpu" (a NumPy array) or "gpu" (a CuPy array, on CUDA's current device). Everything above asks here for
+the namespace of an array, its device, or an array on a device, so that another array library changes this file alone.
+The hot loops are chosen one level below, in `minigen.kernels`, by the same rule: the array's type decides.
+
+Arrays cross between the devices in `to_device` and nowhere else. What would need a crossing that nobody asked for is a
+DeviceError; a single number may be read with `item`.
 """
 
 from __future__ import annotations
 
+import functools
+import gc
+import sys
+from collections.abc import Callable
+from importlib import metadata, util
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError, DTypeError
+from .errors import DeviceError, DTypeError, OutOfMemoryError
 
-__all__ = ["DEFAULT_DTYPE", "Array", "as_array", "device_of", "namespace", "require_device"]
+__all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
+           "describe_gpu", "device_of", "is_array", "namespace", "require_device", "require_one_device", "to_device"]
 
-Array = Any  # numpy.ndarray; the name marks where an array of any device may stand
+Array = Any  # numpy.ndarray or cupy.ndarray; the name marks where an array of any device may stand
 
 DEFAULT_DTYPE = np.dtype("float32")
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
-def namespace(*values: Array) -> ModuleType:
-    """The module (numpy) whose functions work on these arrays; numbers among them may stand on any device."""
-    for value in values:
-        if not isinstance(value, np.ndarray | int | float):
-            raise DeviceError(f"an array of type {type(value).__name__} is on no device that minigen knows")
-    return np
+def _cupy_array(value: Any) -> bool:
+    """Whether CuPy made this. Where CuPy was never imported, it did not."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(value, cupy.ndarray)
+
+
+def is_array(value: Any) -> bool:
+    """Whether this is an array, on whatever device."""
+    return isinstance(value, np.ndarray) or _cupy_array(value)
 
 
 def device_of(array: Array) -> str:
-    """"cpu" for a NumPy array."""
-    namespace(array)
-    return "cpu"
+    """"cpu" for a NumPy array, "gpu" for one of CuPy's; DeviceError for anything else."""
+    if isinstance(array, np.ndarray | np.generic):
+        return "cpu"
+    if _cupy_array(array):
+        return "gpu"
+    raise DeviceError(f"an array of type {type(array).__name__} is on no device that minigen knows")
 
 
-def require_device(device: str) -> str:
-    """Return `device` if arrays can live there; raise DeviceError with what to do otherwise."""
+def namespace(*values: Array) -> ModuleType:
+    """The module (numpy or cupy) whose functions work on these arrays; numbers among them may stand on any device."""
+    devices = {device_of(value) for value in values if not isinstance(value, int | float)}
+    require_one_device("this function", devices)
+    return sys.modules["cupy"] if "gpu" in devices else np
+
+
+def require_one_device(name: str, devices: set[str]) -> None:
+    """DeviceError where arrays on both devices meet."""
+    if len(devices) > 1:
+        raise DeviceError(f"{name}: arrays on the cpu and on the gpu meet, and nothing is copied between them unasked: "
+                          "move one with .to('gpu') or .to('cpu')")
+
+
+def to_device(array: Array, device: str) -> Array:
+    """`array` on `device`: itself where it is there already, else a copy that is complete when this returns."""
+    if device_of(array) == device:
+        return array
+    require_device(device)
     if device == "cpu":
-        return device
-    if device != "gpu":
-        raise DeviceError(f"device {device!r} is unknown: use 'cpu' or 'gpu'")
+        return sys.modules["cupy"].asnumpy(array)
+    upload = sys.modules["cupy"].asarray
     try:
-        import cupy
-    except ImportError:
-        raise DeviceError(
-            "device 'gpu' needs CuPy, which is not installed: pip install 'minigen[cuda12]' or 'minigen[cuda13]', "
-            "to match the CUDA driver, or use device 'cpu'"
-        ) from None
-    if not cupy.is_available():
-        raise DeviceError("device 'gpu': CuPy is installed but finds no CUDA device or driver; use device 'cpu'")
-    raise DeviceError("device 'gpu': this version of minigen has no GPU kernels yet; use device 'cpu'")
+        return upload(array)
+    except MemoryError as error:
+        return after_freeing(error, lambda: upload(array), "a copy to the gpu")
 
 
 def as_array(value: Any, dtype: str | np.dtype | None = None, device: str = "cpu") -> Array:
@@ -61,7 +86,7 @@ def as_array(value: Any, dtype: str | np.dtype | None = None, device: str = "cpu
     """
     require_device(device)
     try:
-        array = np.array(value, dtype=dtype)
+        array = value.astype(dtype or value.dtype) if _cupy_array(value) else np.array(value, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise DTypeError(f"cannot make a tensor of {type(value).__name__}: {error}") from None
     if array.dtype.kind not in "fiub":
@@ -70,4 +95,141 @@ def as_array(value: Any, dtype: str | np.dtype | None = None, device: str = "cpu
         if dtype is not None:
             raise DTypeError(f"dtype {array.dtype} is not supported: use float32 or float64")
         array = array.astype(DEFAULT_DTYPE)
-    return array
+    return to_device(array, device)
+
+
+def as_key(key: Any, array: Array) -> Any:
+    """A key into `array` as its library takes it: lists, which are Python's numbers, become arrays on its device.
+
+    CuPy would copy a NumPy array in a key to the GPU unasked: DeviceError.
+    """
+    if isinstance(array, np.ndarray):
+        return key
+    if isinstance(key, tuple):
+        return tuple(as_key(part, array) for part in key)
+    if isinstance(key, np.ndarray):
+        require_one_device("a key into a tensor", {"cpu", device_of(array)})
+    return as_array(key, None if key else np.dtype(np.intp), device_of(array)) if isinstance(key, list) else key
+
+
+def add_at(target: Array, key: Any, values: Array) -> None:
+    """target[key] += values, where a place that occurs twice gets both; on the GPU by atomic additions in any order."""
+    namespace(target, values).add.at(target, as_key(key, target), values)
+
+
+# Memory of the GPU ----------------------------------------------------------------------------------------------
+
+
+def after_freeing(error: MemoryError, compute: Callable[[], Any], what: str) -> Any:
+    """compute(), which failed with `error`, once more, after the GPU's memory that is not in use was given back.
+
+    Raises OutOfMemoryError where it fails again, and `error` itself where it was the CPU's memory that ran out.
+    """
+    if not _is_gpu_memory(error):
+        raise error
+    error.__traceback__ = None  # its frames hold arrays
+    gc.collect()
+    cupy = sys.modules["cupy"]
+    cupy.get_default_memory_pool().free_all_blocks()
+    try:
+        return compute()
+    except MemoryError as again:
+        if not _is_gpu_memory(again):
+            raise
+    free, total = (size / 2**20 for size in cupy.cuda.Device().mem_info)
+    raise OutOfMemoryError(f"{what} needs more than the {free:,.0f} MiB that are free of the gpu's {total:,.0f} MiB: "
+                           "take a smaller batch or model, or device 'cpu'")
+
+
+def _is_gpu_memory(error: MemoryError) -> bool:
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+
+
+# Is it there? ---------------------------------------------------------------------------------------------------
+
+
+def require_device(device: str) -> str:
+    """Return `device` if arrays can live there; raise DeviceError with what to do otherwise."""
+    if device == "gpu":
+        _working_cupy()
+    elif device != "cpu":
+        raise DeviceError(f"device {device!r} is unknown: use 'cpu' or 'gpu'")
+    return device
+
+
+@functools.cache
+def _working_cupy() -> ModuleType:
+    """CuPy, once it was seen to compile and run a kernel; DeviceError with what to do otherwise."""
+    packages = cupy_packages()
+    if len(packages) > 1:
+        raise DeviceError(
+            f"device 'gpu': {len(packages)} CuPy packages are installed ({', '.join(packages)}), which overwrite each "
+            f"other: pip uninstall {' '.join(packages)}, then install one, to match the CUDA driver"
+        )
+    try:
+        import cupy
+    except ImportError as error:
+        if util.find_spec("cupy") is not None:
+            raise DeviceError(f"device 'gpu': CuPy is installed but cannot be imported ({_first_line(error)}): "
+                              "install it anew, to match the CUDA driver, or use device 'cpu'") from None
+        raise DeviceError(
+            "device 'gpu' needs CuPy, which is not installed: pip install 'minigen[cuda12]' or 'minigen[cuda13]', "
+            "to match the CUDA driver, or use device 'cpu'"
+        ) from None
+    if int(cupy.__version__.split(".")[0]) < 14:
+        raise DeviceError(f"device 'gpu' needs CuPy 14 or newer, got {cupy.__version__}: pip install -U 'cupy...>=14'")
+    _require_gpu(cupy)
+    _require_compiler(cupy, packages)
+    return cupy
+
+
+def cupy_packages() -> list[str]:
+    """The installed distributions that bring a module `cupy`: more than one is a fault."""
+    names = {(found.metadata["Name"] or "").lower() for found in metadata.distributions()}
+    return sorted(n for n in names if n == "cupy" or n.startswith(("cupy-cuda", "cupy-rocm")))
+
+
+def _require_gpu(cupy: ModuleType) -> None:
+    try:
+        if cupy.cuda.runtime.getDeviceCount() > 0:
+            return
+        reason = "no CUDA device"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        reason = _first_line(error)
+    raise DeviceError(f"device 'gpu': CuPy is installed but finds no CUDA device or driver ({reason}): install "
+                      "NVIDIA's driver, or use device 'cpu'")
+
+
+_PROBE = 'extern "C" __global__ void probe(float *x) { *x += 1.0f; }'
+
+
+def _require_compiler(cupy: ModuleType, packages: list[str]) -> None:
+    """A kernel of our own needs NVRTC, one of CuPy's the toolkit's headers as well: both are tried."""
+    try:
+        x = cupy.zeros(1, np.float32) + 1
+        cupy.RawModule(code=_PROBE).get_function("probe")((1,), (1,), (x,))
+        if x.item() == 2:
+            return
+        reason = "1 + 1 is not 2 there"
+    except Exception as error:  # of many kinds: the compiler's, the loader's, the file system's
+        reason = _first_line(error)
+    package = packages[0] if packages else "cupy-cuda12x"
+    raise DeviceError(f"device 'gpu': no kernel can be compiled, NVRTC or the headers of the CUDA toolkit are missing "
+                      f"({reason}): pip install '{package}[ctk]', or use device 'cpu'")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =")]
+    return lines[0] if lines else type(error).__name__
+
+
+def describe_gpu() -> str:
+    """The GPU in a line: its name, capability, memory, and the versions of CuPy and CUDA. DeviceError without one."""
+    cupy = _working_cupy()
+    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+    free, total = cupy.cuda.Device().mem_info
+    version = cupy.cuda.runtime.runtimeGetVersion()
+    return (f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}, "
+            f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free, CuPy {cupy.__version__}, "
+            f"CUDA {version // 1000}.{version % 1000 // 10}")

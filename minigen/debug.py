@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from .autograd import Op, hook, mode
+from .backend import Array, namespace
 from .errors import MinigenError
 from .tensor import Tensor
 
-__all__ = ["NaNError", "call_site", "detect_nan"]
+__all__ = ["NaNError", "call_site", "detect_nan", "finite"]
 
 
 class NaNError(MinigenError, ArithmeticError):
@@ -35,9 +34,10 @@ def _stop_at_nan(operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], 
     if output._node is not None:
         output._node.site = call_site()
     changed = [inputs[i] for i in operation.mutates] or [output]
-    if all(t.dtype.kind != "f" or np.isfinite(t.data).all() for t in changed):
+    if all(t.dtype.kind != "f" or finite(t.data).all() for t in changed):
         return
-    nan, inf = int(np.isnan(output.data).sum()), int(np.isinf(output.data).sum())
+    xp = namespace(output.data)
+    nan, inf = int(xp.isnan(output.data).sum()), int(xp.isinf(output.data).sum())
     lines = [f"`{operation.name}` gave {nan} NaN and {inf} infinite of {output.size} values, called at {call_site()}"]
     if mode.node is not None:
         lines.append(f"  in the gradient of `{mode.node.op.name}`, called at {mode.node.site or 'an unrecorded place'}")
@@ -52,11 +52,16 @@ def _summary(value: Any) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
     text = f"{value.shape} {value.dtype}"
-    finite = value.data[np.isfinite(value.data)]
-    if finite.size:
-        text += f", from {finite.min():.6g} to {finite.max():.6g}"
-    bad = value.size - finite.size
+    numbers = value.data[finite(value.data)]
+    if numbers.size:
+        text += f", from {numbers.min().item():.6g} to {numbers.max().item():.6g}"
+    bad = value.size - numbers.size
     return text + (f", {bad} not finite" if bad else "")
+
+
+def finite(array: Array) -> Array:
+    """Where the array is neither NaN nor infinite, on its device."""
+    return namespace(array).isfinite(array)
 
 
 def call_site() -> str:

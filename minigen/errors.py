@@ -11,6 +11,7 @@ __all__ = [
     "DivergedError",
     "GraphError",
     "MinigenError",
+    "OutOfMemoryError",
     "OutputError",
     "ShapeError",
     "UsageError",
@@ -62,6 +63,10 @@ class DeviceError(MinigenError, RuntimeError):
     """A device that is not there, or arrays that live on different ones."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(DeviceError):
+    """The GPU has less memory than was asked for, also after all that was free was given back."""
 
 
 class OutputError(MinigenError, OSError):

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import kernels
 from .autograd import grad
+from .backend import Array, namespace, to_device
 from .errors import MinigenError
 from .tensor import Tensor, TensorLike, tensor
 
@@ -49,10 +50,10 @@ def gradcheck(f: Function, *inputs: TensorLike, order: int = 1, rtol: float = 1e
 
 def _double(x: TensorLike) -> Tensor:
     """A float64 copy that requires grad; integers and booleans stay as they are."""
-    array = np.asarray(x)
+    array = x.data if isinstance(x, Tensor) else np.asarray(x)
     if array.dtype.kind != "f":
         return tensor(array)
-    copy = np.empty_like(array, dtype=np.float64, order="K", subok=False)
+    copy = namespace(array).empty_like(array, dtype=np.float64, order="K")
     copy[...] = array
     return Tensor(copy, requires_grad=True)
 
@@ -78,12 +79,13 @@ def _listed(outputs: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
 
 def _cotangents(outputs: Sequence[Tensor], seed: int) -> list[Tensor]:
     """Standard normal numbers in the shape of each output."""
-    return [Tensor(kernels.normal(seed, i, y.shape, "float64"), requires_grad=True) for i, y in enumerate(outputs)]
+    return [Tensor(kernels.on(y.device).normal(seed, i, y.shape, "float64"), requires_grad=True)
+            for i, y in enumerate(outputs)]
 
 
 def _contract(outputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
     """sum(c * output) over all outputs."""
-    total: Tensor = tensor(0.0, dtype="float64")
+    total: Tensor = tensor(0.0, dtype="float64", device=outputs[0].device if outputs else "cpu")
     for y, c in zip(outputs, cotangents, strict=True):
         total = total + (y * c).sum()
     return total
@@ -105,20 +107,18 @@ def _check(f: Function, points: list[Tensor], order: int, rtol: float, seed: int
     return worst
 
 
-def _directions(point: Tensor, seed: int) -> list[np.ndarray]:
-    """Unit vectors along every entry, or random ones for a large input."""
+def _directions(point: Tensor, seed: int) -> list[Array]:
+    """Unit vectors along every entry, or random ones for a large input, on its device."""
     n = point.size
-    if n <= EVERY_ENTRY_UP_TO:
-        return [row.reshape(point.shape) for row in np.eye(n)]
-    rows = kernels.normal(seed, 2**32, (EVERY_ENTRY_UP_TO, n), "float64")
-    return [(row / math.sqrt(row @ row)).reshape(point.shape) for row in rows]
+    rows = np.eye(n) if n <= EVERY_ENTRY_UP_TO else kernels.normal(seed, 2**32, (EVERY_ENTRY_UP_TO, n), "float64")
+    return [to_device((row / math.sqrt(row @ row)).reshape(point.shape), point.device) for row in rows]
 
 
-def _slope(f: Function, points: list[Tensor], point: Tensor, direction: np.ndarray,
+def _slope(f: Function, points: list[Tensor], point: Tensor, direction: Array,
            cotangents: list[Tensor]) -> float:
     """The central difference of the contracted f along `direction` of one input."""
     start = point.data.copy()
-    h = STEP * max(1.0, float(np.abs(start * (direction != 0)).max(initial=0.0)))
+    h = STEP * max(1.0, float(abs(start * (direction != 0)).max()))
     values = []
     for sign in (1, -1):
         point.data[...] = start + sign * h * direction

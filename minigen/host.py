@@ -38,6 +38,7 @@ class Ledger:
         self.writes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.guards: list[tuple[str, bool]] = []
         self._leaves: dict[tuple[int, str], Number] = {}
+        self._before: dict[tuple[int, str], Any] = {}
 
     def argument(self, name: str, value: float) -> Number:
         """The Number of a step's argument."""
@@ -52,9 +53,15 @@ class Ledger:
             self._leaves[key] = self._leaf(name, value, (owner, name))
         return self._leaves[key]
 
-    def write(self, owner: Any, name: str, value: Any) -> None:
-        """From here on attribute `name` of `owner` holds `value`."""
+    def write(self, owner: Any, name: str, value: Any, before: Any) -> None:
+        """From here on attribute `name` of `owner` holds `value`; it was `before`."""
+        self._before.setdefault((id(owner), name), before)
         self.writes[id(owner), name] = owner, name, value
+
+    def undo(self) -> None:
+        """Set every attribute that was written back to what it was."""
+        for key, (owner, name, _) in self.writes.items():
+            owner.__dict__[f"_{name}"] = self._before[key]
 
     def branch(self, text: str, answer: bool) -> bool:
         """The step asked `text` and goes the way of `answer`."""
@@ -182,7 +189,7 @@ class HostNumber:
 
     def __set__(self, owner: Any, value: Any) -> None:
         if trace.ledger is not None:
-            trace.ledger.write(owner, self.name, value)
+            trace.ledger.write(owner, self.name, value, owner.__dict__.get(self.slot))
         owner.__dict__[self.slot] = plain(value)
 
 

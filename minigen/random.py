@@ -34,21 +34,22 @@ class Generator:
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return Generator(int.from_bytes(digest[:8], "little"))
 
-    def normal(self, shape: Sequence[int], dtype: str = "float32") -> Tensor:
-        """Elements from N(0, 1)."""
-        return ops.normal(seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype)
+    def normal(self, shape: Sequence[int], dtype: str = "float32", device: str = "cpu") -> Tensor:
+        """Elements from N(0, 1), the same on every device."""
+        return ops.normal(seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype, device=device)
 
-    def uniform(self, shape: Sequence[int], dtype: str = "float32") -> Tensor:
-        """Elements from U[0, 1)."""
-        return ops.uniform(seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype)
+    def uniform(self, shape: Sequence[int], dtype: str = "float32", device: str = "cpu") -> Tensor:
+        """Elements from U[0, 1), the same on every device."""
+        return ops.uniform(seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype, device=device)
 
     def bernoulli(self, p: Tensor) -> Tensor:
-        """Zeros and ones, one with probability `p`, in the shape and type of `p`; no gradient reaches p."""
-        return ops.astype(self.uniform(p.shape, str(p.dtype)) < p, dtype=p.dtype)
+        """Zeros and ones, one with probability `p`, in shape, type and device of `p`; no gradient reaches p."""
+        return ops.astype(self.uniform(p.shape, str(p.dtype), p.device) < p, dtype=p.dtype)
 
-    def dropout_mask(self, shape: Sequence[int], rate: float, dtype: str = "float32") -> Tensor:
+    def dropout_mask(self, shape: Sequence[int], rate: float, dtype: str = "float32", device: str = "cpu") -> Tensor:
         """Zeros with probability `rate`, else 1 / (1 - rate)."""
-        return ops.dropout_mask(rate=rate, seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype)
+        return ops.dropout_mask(rate=rate, seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype,
+                                device=device)
 
     def state(self) -> tuple[int, int]:
         """(seed, draws so far): all that there is."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, as_array, device_of, require_device
+from .backend import Array, as_array, device_of, is_array, require_device, to_device
 from .errors import DeviceError, GraphError, ShapeError
 from .host import forbid
 
@@ -85,17 +85,20 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        text = np.array2string(self.data, precision=4, threshold=20, edgeitems=2, separator=", ", prefix="Tensor(")
+        values = to_device(self.data, "cpu")
+        text = np.array2string(values, precision=4, threshold=20, edgeitems=2, separator=", ", prefix="Tensor(")
         origin = f", op={self.op}" if self._node else ", requires_grad=True" if self.requires_grad else ""
-        return f"Tensor({text}, shape={self.shape}, {self.dtype}{origin})"
+        place = ", gpu" if self.device == "gpu" else ""
+        return f"Tensor({text}, shape={self.shape}, {self.dtype}{place}{origin})"
 
     # Out to NumPy and Python ----------------------------------------------------------------------------------
 
     def numpy(self) -> np.ndarray:
-        """The values as a read-only NumPy array that shares this tensor's memory."""
+        """The values as a read-only NumPy array that shares this tensor's memory; DeviceError on the gpu."""
         forbid("a Tensor is turned into a NumPy array")
         if self.device != "cpu":
-            raise DeviceError("a tensor on the gpu has no NumPy array: copy it with .to('cpu') first")
+            raise DeviceError("a tensor on the gpu has no NumPy array: copy it with .to('cpu').numpy(), "
+                              "or read a single number with .item()")
         view = self.data.view()
         view.flags.writeable = False
         return view
@@ -142,9 +145,17 @@ class Tensor:
         return alias
 
     def to(self, device: str) -> Tensor:
-        """This tensor on `device`: itself when it is already there."""
-        require_device(device)
-        return self
+        """This tensor on `device`: itself when it is already there, else a copy, through which gradients flow."""
+        return self if require_device(device) == self.device else ops.to_device(self, device=device)
+
+    def move_(self, device: str) -> None:
+        """Bring this leaf, with its gradient, to `device`, keeping its identity: what holds it need not know."""
+        if self._node is not None:
+            raise GraphError("a tensor that an operation made cannot move in place: use .to(device)")
+        for t in (self, self.grad):
+            if t is not None and t.device != device:
+                t.data = to_device(t.data, device)
+                t._version = [t._version[0] + 1]
 
     # In place ---------------------------------------------------------------------------------------------
 
@@ -154,7 +165,7 @@ class Tensor:
         return self
 
     def __setitem__(self, key: Any, value: TensorLike) -> None:
-        ops.assign(self, value, key=_plain(key))
+        ops.assign(self, value, key=_plain(key, self.device))
 
     # Operators ----------------------------------------------------------------------------------------------
 
@@ -221,7 +232,7 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __getitem__(self, key: Any) -> Tensor:
-        return ops.index(self, key=_plain(key))
+        return ops.index(self, key=_plain(key, self.device))
 
     # Methods ----------------------------------------------------------------------------------------------
 
@@ -247,13 +258,14 @@ class Tensor:
         return ops.min(self, axis=axis, keepdims=keepdims)
 
 
-def _plain(key: Any) -> Any:
+def _plain(key: Any, device: str) -> Any:
     """A key with arrays of its own in place of tensors, arrays and lists: backward uses it again, unchanged by then."""
     if isinstance(key, tuple):
-        return tuple(_plain(part) for part in key)
+        return tuple(_plain(part, device) for part in key)
     if isinstance(key, list):
-        return np.array(key, dtype=None if key else np.intp)
-    return np.array(key) if isinstance(key, Tensor | np.ndarray) else key
+        return as_array(key, None if key else np.dtype(np.intp), device)
+    array = key.data if isinstance(key, Tensor) else key
+    return array.copy() if is_array(array) else key
 
 
 TensorLike = Tensor | np.ndarray | float | int | bool
@@ -269,14 +281,16 @@ class Parameter(Tensor):
 
 
 def tensor(value: Any, requires_grad: bool = False, dtype: str | np.dtype | None = None,
-           device: str = "cpu") -> Tensor:
-    """A leaf tensor with a copy of `value`.
+           device: str | None = None) -> Tensor:
+    """A leaf tensor with a copy of `value` on `device`, by default where `value` is: the cpu, unless it is on the gpu.
 
     Floats become float32 unless `dtype` says float64; integers and booleans keep their type. Raises DTypeError
     for what holds no numbers and DeviceError for a device that is not there.
     """
     if isinstance(value, Tensor):
         value = value.data
+    if device is None:
+        device = device_of(value) if is_array(value) else "cpu"
     return Tensor(as_array(value, dtype, device), requires_grad)
 
 

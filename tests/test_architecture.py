@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "autograd": AUTOGRAD,
     "ops": OPS,
     "random": TOOLS,
+    "threads": BACKEND,
     "gradcheck": TOOLS,
     "debug": TOOLS,
     "draw": TOOLS,
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "program": {*TOOLS, "random"},
     "plots": {"errors"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases"},
+    "cli": {*TRAINING, "training", "op_cases", "threads"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}

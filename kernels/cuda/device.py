@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from . import compile as cuda_compile
 from .launch import FLOAT32, FLOAT64, Launch
 
-__all__ = ["C_NAMES", "NOTHING", "empty", "require_float", "run"]
+__all__ = ["C_NAMES", "NOTHING", "empty", "overlap", "require_float", "run"]
 
 NOTHING = np.uint64(0)
 """A null pointer, where a kernel takes an array or none."""
@@ -24,6 +24,13 @@ def empty(shape: Sequence[int], dtype: DTypeLike) -> Any:
     import cupy
 
     return cupy.empty(shape, dtype)
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Whether the memory of two arrays may overlap."""
+    import cupy
+
+    return bool(cupy.may_share_memory(a, b))
 
 
 def run(

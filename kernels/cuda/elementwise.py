@@ -38,16 +38,23 @@ _BY_VALUE = ("slope",)  # parameters of a formula that are one number, not one f
 
 
 @functools.cache
-def source(name: str, dtype: np.dtype) -> str:
-    """The CUDA source of an operation: its formula, what that calls, and the kernel `NAME_kernel`."""
-    formula = (scalar if dtype == FLOAT32 else scalar64).FORMULAS[name]
-    number = device.C_NAMES[dtype]
-    parameters = list(inspect.signature(formula).parameters)
-    translator = Translator()
-    translator.add(formula, [number] * len(parameters))
+def source(dtype: np.dtype) -> str:
+    """The CUDA source of all operations in a dtype: the formulas, what those call, and the kernels `NAME_kernel`.
+
+    One source instead of eleven: a compiler takes hardly longer for all of them than it takes to start.
+    """
+    formulas = (scalar if dtype == FLOAT32 else scalar64).FORMULAS
+    number, translator = device.C_NAMES[dtype], Translator()
+    kernels = [_kernel(name, list(inspect.signature(f).parameters), number) for name, f in formulas.items()]
+    for formula in formulas.values():
+        translator.add(formula, [number] * len(inspect.signature(formula).parameters))
+    return translator.source + "".join(kernels)
+
+
+def _kernel(name: str, parameters: list[str], number: str) -> str:
     taken = ", ".join(f"{number} {p}" if p in _BY_VALUE else f"const {number} *{p}" for p in parameters)
     given = ", ".join(p if p in _BY_VALUE else f"{p}[i]" for p in parameters)
-    return f"""{translator.source}
+    return f"""
 extern "C" __global__ void {name}_kernel({taken}, {number} *out, long long n)
 {{
     long long step = (long long)gridDim.x * blockDim.x;
@@ -70,7 +77,7 @@ def _apply(name: str, *arguments: Any) -> Array:
     out = device.empty(first.shape, dtype)
     given = [a.ravel() if hasattr(a, "dtype") else dtype.type(a) for a in arguments]
     launch = elementwise_launch(first.size)
-    device.run(source(name, dtype), f"{name}_kernel", launch, [*given, out, np.int64(first.size)])
+    device.run(source(dtype), f"{name}_kernel", launch, [*given, out, np.int64(first.size)])
     return out
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
 import numpy as np
 
-from .. import scalar
+from .. import scalar, scalar64
 from . import compile as cuda_compile
 from . import device
-from .launch import BEST, RUNGS, Rung, matmul_launch, operand
-from .translate import FLOAT, Translator
+from .launch import BEST, FLOAT32, RUNGS, Rung, elementwise_launch, matmul_launch, operand
+from .translate import Translator
 
 __all__ = ["matmul"]
 
 Array = Any  # cupy.ndarray
 
-_SLOPES = {"relu": 0.0, "leaky_relu": 0.2}
+ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "softplus")
 
 
 def matmul(
@@ -28,43 +29,78 @@ def matmul(
     transpose_b: bool = False,
     bias: Array | None = None,
     activation: str | None = None,
+    slope: float = 0.01,
     out: Array | None = None,
     accumulate: bool = False,
     rung: str = "best",
+    threads: int | None = None,
 ) -> Array:
-    """out = activation(a b + bias), or with `accumulate` activation(a b + bias + out).
+    """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias).
 
-    Shapes: a (m, k), b (k, n), either transposed where asked; bias (n,); out (m, n), its rows contiguous, new
-    unless given, overlapping with no operand. Any strides: nothing is copied. `activation` is the name of a formula
-    of one number in `scalar`, or "relu". Rungs: those of `launch.RUNGS`; bias, activation and accumulate need one
-    with an epilogue. The tensor-core rungs round the operands to TF32 or bfloat16.
+    Shapes: a (m, k), b (k, n), either transposed where asked; bias (n,); out (m, n), new unless given, overlapping
+    with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has the
+    `slope`), tanh, sigmoid, gelu or softplus. `rung`: "best" or one of `launch.RUNGS`; those that have no epilogue
+    of their own are followed by a kernel that does it. The tensor-core rungs round the operands to TF32 or bfloat16.
+    `threads` is the CPU's. An empty sum (k = 0) is 0.
 
-    Raises ValueError for shapes that do not match, an unknown rung or activation, and what a rung lacks; TypeError
-    for dtypes that differ or that the rung does not compute in.
+    Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps or is missing
+    for `accumulate`; TypeError for dtypes that differ or that the rung does not compute in.
     """
     dtype = device.require_float("matmul", a)
     chosen = _rung_named(BEST[dtype] if rung == "best" else rung)
     (m, k), (k_of_b, n) = _shape(a, transpose_a), _shape(b, transpose_b)
     if k != k_of_b:
         raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
+    _require("b", b, dtype, b.shape)
+    if activation is not None and activation not in ACTIVATIONS:
+        raise ValueError(f"matmul: unknown activation {activation!r}: use one of {', '.join(ACTIVATIONS)}")
+    if bias is not None:
+        _require("bias", bias, dtype, (n,))
+        bias = bias if bias.flags.c_contiguous else bias.copy()
     if accumulate and out is None:
         raise ValueError("matmul: accumulate=True needs an `out` to add to")
-    if (bias is not None or accumulate) and not chosen.epilogue:
-        raise ValueError(f"matmul rung {chosen.name!r} has no epilogue: bias and accumulate need another")
-    prelude, expression = _activation(activation)
-    left, right = operand(a, transpose_a), operand(b, transpose_b)
-    launch = matmul_launch(chosen, m, n, k, left, right, dtype, expression)
-    result = device.empty((m, n), dtype) if out is None else out
-    _require("b", b, dtype, b.shape)
-    _require_rows("out", result, dtype, (m, n))
-    if bias is not None:
-        _require_rows("bias", bias, dtype, (n,))
-    given = [*map(np.int32, (m, n, k)), a, np.int64(left.row_stride), np.int64(left.col_stride)]
-    given += [b, np.int64(right.row_stride), np.int64(right.col_stride), result, np.int64(operand(result).row_stride)]
-    if chosen.epilogue:
+    c = device.empty((m, n), dtype) if out is None else _target(out, dtype, (m, n), accumulate, a, b, bias)
+    fused = chosen.epilogue or (bias is None and activation is None and not accumulate)
+    product = c if fused else device.empty((m, n), dtype)
+    _multiply(chosen, a, b, product, (m, n, k), (transpose_a, transpose_b), bias, activation, slope, accumulate)
+    if not fused:
+        _finish(product, c, bias, activation, slope, accumulate)
+    if out is not None and c is not out:
+        out[...] = c
+    return c if out is None else out
+
+
+def _multiply(
+    rung: Rung, a: Array, b: Array, c: Array, sizes: tuple[int, int, int], transposed: tuple[bool, bool],
+    bias: Array | None, activation: str | None, slope: float, accumulate: bool,
+) -> None:
+    """c = a b on a rung, with the epilogue where the rung has one."""
+    left, right = operand(a, transposed[0]), operand(b, transposed[1])
+    prelude, expression = _formula(activation, slope, a.dtype) if rung.epilogue else ("", None)
+    launch = matmul_launch(rung, *sizes, left, right, a.dtype, expression)
+    given = [*map(np.int32, sizes), a, np.int64(left.row_stride), np.int64(left.col_stride)]
+    given += [b, np.int64(right.row_stride), np.int64(right.col_stride), c, np.int64(operand(c).row_stride)]
+    if rung.epilogue:
         given += [device.NOTHING if bias is None else bias, np.int32(accumulate)]
-    device.run(prelude + cuda_compile.read(f"matmul/{chosen.name}.cu"), "matmul", launch, given)
-    return result
+    device.run(_source(f"matmul/{rung.name}.cu", prelude), "matmul", launch, given)
+
+
+def _finish(
+    product: Array, c: Array, bias: Array | None, activation: str | None, slope: float, accumulate: bool
+) -> None:
+    """c = activation(product + bias), or with c added, in a kernel of its own."""
+    prelude, expression = _formula(activation, slope, c.dtype)
+    launch = elementwise_launch(c.size).with_defines(*([] if c.dtype == FLOAT32 else ["REAL=double"]))
+    if expression is not None:
+        launch = launch.with_defines(f"ACTIVATION(x)={expression}")
+    given = [product, c, np.int64(operand(c).row_stride), device.NOTHING if bias is None else bias,
+             np.int32(accumulate), np.int64(c.shape[1]), np.int64(c.size)]  # fmt: skip
+    device.run(_source("epilogue.cu", prelude), "epilogue", launch, given)
+
+
+@functools.cache
+def _source(path: str, prelude: str) -> str:
+    return prelude + cuda_compile.read(path)
 
 
 def _rung_named(name: str) -> Rung:
@@ -86,21 +122,26 @@ def _require(name: str, x: Array, dtype: np.dtype, shape: tuple[int, ...]) -> No
         raise ValueError(f"matmul: `{name}` of shape {shape} expected, got {x.shape}")
 
 
-def _require_rows(name: str, x: Array, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """As above, and neighbours in a row must be neighbours in memory."""
-    _require(name, x, dtype, shape)
-    if x.size and shape[-1] > 1 and x.strides[-1] != x.itemsize:
-        raise ValueError(f"matmul: `{name}` must have contiguous rows, got strides {x.strides}")
+def _target(
+    out: Array, dtype: np.dtype, shape: tuple[int, int], accumulate: bool, a: Array, b: Array, bias: Array | None
+) -> Array:
+    """The array with contiguous rows to compute into: `out` itself, or one to be copied there."""
+    _require("out", out, dtype, shape)
+    if any(x is not None and device.overlap(out, x) for x in (a, b, bias)):
+        raise ValueError("matmul: `out` overlaps with an operand, which would change while it is read")
+    if not out.size or shape[-1] == 1 or out.strides[-1] == out.itemsize:
+        return out
+    return out.copy(order="C") if accumulate else device.empty(shape, dtype)
 
 
-def _activation(name: str | None) -> tuple[str, str | None]:
+@functools.cache
+def _formula(activation: str | None, slope: float, dtype: np.dtype) -> tuple[str, str | None]:
     """The source of the formula, and what the macro ACTIVATION(x) stands for."""
-    if name is None:
+    if activation is None:
         return "", None
-    formula = scalar.FORMULAS.get("leaky_relu" if name in _SLOPES else name)
-    if formula is None or (name not in _SLOPES and len(inspect.signature(formula).parameters) != 1):
-        raise ValueError(f"matmul: unknown activation {name!r}")
+    leaky = activation in ("relu", "leaky_relu")
+    formula = (scalar if dtype == FLOAT32 else scalar64).FORMULAS["leaky_relu" if leaky else activation]
     translator = Translator()
-    slope = f", {_SLOPES[name]}f" if name in _SLOPES else ""
-    signature = translator.add(formula, [FLOAT] * (2 if slope else 1))
-    return translator.source + "\n", f"formula::{signature.name}(x{slope})"
+    signature = translator.add(formula, [device.C_NAMES[dtype]] * len(inspect.signature(formula).parameters))
+    number = repr(float(dtype.type(0.0 if activation == "relu" else slope))) + ("f" if dtype == FLOAT32 else "")
+    return translator.source + "\n", f"formula::{signature.name}(x{f', {number}' if leaky else ''})"

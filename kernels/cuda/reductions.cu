@@ -1,5 +1,5 @@
 // Reductions over a C-contiguous matrix x[m, n]: sums along rows, along columns and over all; the largest of a row;
-// softmax and ln sum exp of rows. The formulas `exp` and `log` of kernels/scalar.py are put before this text.
+// softmax, ln softmax, ln sum exp of rows, and rows brought to mean 0 and variance 1. The formulas `exp` and `log` of kernels/scalar.py are put before this text.
 //
 // A sum is the same on every GPU and in every run: who adds what to what follows from the shape alone, and nothing
 // is atomic. A thread adds every 256th number, the threads' sums meet in a tree, so the error grows with
@@ -33,6 +33,9 @@ __device__ __forceinline__ REAL of_all_threads(REAL value, REAL *scratch)
     __syncthreads();  // the next reduction writes there
     return value;
 }
+
+__device__ __forceinline__ float root(float x) { return sqrtf(x); }
+__device__ __forceinline__ double root(double x) { return sqrt(x); }
 
 __device__ __forceinline__ REAL minus_infinity() { return -__int_as_float(0x7f800000); }
 
@@ -92,6 +95,26 @@ extern "C" __global__ void softmax_rows(const REAL *x, REAL *out, long long n)
     REAL shift = shift_of(largest_of(row, n, scratch));
     REAL sum = sum_exp_of(row, n, shift, scratch);
     for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = formula::exp(row[j] - shift) / sum;
+}
+
+extern "C" __global__ void log_softmax_rows(const REAL *x, REAL *out, long long n)
+{
+    __shared__ REAL scratch[WARPS];
+    const REAL *row = x + blockIdx.x * n;
+    REAL shift = shift_of(largest_of(row, n, scratch));
+    REAL log_sum = formula::log(sum_exp_of(row, n, shift, scratch));
+    for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = row[j] - shift - log_sum;
+}
+
+// The mean first, then the mean of the squared distances from it: the difference of two means would cancel.
+extern "C" __global__ void normalise_rows(const REAL *x, REAL *out, REAL eps, long long n)
+{
+    __shared__ REAL scratch[WARPS];
+    const REAL *row = x + blockIdx.x * n;
+    REAL mean = sum_of(row, n, scratch) / (REAL)n, sum = 0;
+    for (long long j = threadIdx.x; j < n; j += THREADS) sum += (row[j] - mean) * (row[j] - mean);
+    REAL deviation = root(of_all_threads<Add>(sum, scratch) / (REAL)n + eps);
+    for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = (row[j] - mean) / deviation;
 }
 
 // --- columns, and all -------------------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
-"""Reductions on the GPU: sums, the largest of a row, softmax and ln sum exp.
+"""Reductions on the GPU: sums, softmax and its relatives, over any axes of any layout.
 
-All take a C-contiguous matrix x (m, n) on the GPU, float32 or float64, and return a new array of its dtype. The
-order of a sum follows from the shape alone, so a result is the same on every GPU and in every run. The kernels are
-those of reductions.cu.
+The order of a sum follows from shape and axes alone, so a result is the same on every GPU and in every run. The
+kernels are those of reductions.cu: they take a C-contiguous matrix and reduce its rows, its columns or all of it. The
+functions named ..._rows, sum_cols and sum_all are these, one launch each; the others bring x (float32 or float64)
+into that form, by a copy where its layout asks for one, and the result back.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,11 @@ from . import device
 from .launch import FLOAT32, Launch, reduction_launch
 from .translate import Translator
 
-__all__ = ["logsumexp_rows", "max_rows", "softmax_rows", "source", "sum_all", "sum_cols", "sum_rows"]
+__all__ = ["log_softmax", "log_softmax_rows", "logsumexp", "logsumexp_rows", "max_rows", "normalise", "normalise_rows",
+           "softmax", "softmax_rows", "source", "sum", "sum_all", "sum_cols", "sum_rows"]  # fmt: skip
 
 Array = Any  # cupy.ndarray
+Axes = int | Sequence[int] | None
 
 _PARTS = 64  # of the rows in a long sum along columns
 _ROWS_A_PART = 64
@@ -34,6 +39,83 @@ def source(dtype: np.dtype) -> str:
     for name in ("exp", "log"):
         translator.add((scalar if dtype == FLOAT32 else scalar64).FORMULAS[name], [device.C_NAMES[dtype]])
     return f"{translator.source}\n{cuda_compile.read('reductions.cu')}"
+
+
+# --- over any axes ----------------------------------------------------------------------------------------------
+
+
+def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    """y = the sum of x over `axis`, all axes by default."""
+    reduced = _axes(x.ndim, axis)
+    if len(reduced) == x.ndim:
+        y = sum_all(_contiguous(x))
+    elif reduced == tuple(range(len(reduced))) and x.flags.c_contiguous:
+        y = sum_cols(x.reshape(math.prod(x.shape[: len(reduced)]), math.prod(x.shape[len(reduced) :])))
+    else:
+        y = sum_rows(_as_rows(x, reduced))
+    return y.reshape(_reduced_shape(x.shape, reduced, keepdims))
+
+
+def logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Array:
+    """y = ln sum_i e^(x_i) along `axis`, finite wherever x is; -inf of nothing."""
+    reduced = _axes(x.ndim, axis)
+    return logsumexp_rows(_as_rows(x, reduced)).reshape(_reduced_shape(x.shape, reduced, keepdims))
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """y_i = e^(x_i) / sum_j e^(x_j) along `axis`."""
+    reduced = _axes(x.ndim, axis)
+    return _back(softmax_rows(_as_rows(x, reduced)), x.shape, reduced)
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """y_i = x_i - ln sum_j e^(x_j) along `axis`."""
+    reduced = _axes(x.ndim, axis)
+    return _back(log_softmax_rows(_as_rows(x, reduced)), x.shape, reduced)
+
+
+def normalise(x: Array, axis: Axes, eps: float) -> Array:
+    """y = (x - m) / sqrt(v + eps), m the mean and v the mean of (x - m)^2 over `axis`."""
+    reduced = _axes(x.ndim, axis)
+    return _back(normalise_rows(_as_rows(x, reduced), eps), x.shape, reduced)
+
+
+def _axes(ndim: int, axis: Axes) -> tuple[int, ...]:
+    """The axes as non-negative numbers in order; all of them for None."""
+    axes = range(ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
+    if wrong := [a for a in axes if not -ndim <= a < ndim]:
+        raise ValueError(f"axis {wrong[0]} does not exist in an array of {ndim} axes")
+    return tuple(sorted({a % ndim for a in axes}))
+
+
+def _order(ndim: int, reduced: tuple[int, ...]) -> list[int]:
+    """The axes that stay, then those that go."""
+    return [i for i in range(ndim) if i not in reduced] + list(reduced)
+
+
+def _contiguous(x: Array) -> Array:
+    return x if x.flags.c_contiguous else x.copy(order="C")
+
+
+def _as_rows(x: Array, reduced: tuple[int, ...]) -> Array:
+    """x as a C-contiguous matrix whose rows hold what is reduced."""
+    columns = math.prod(x.shape[i] for i in reduced)
+    rows = math.prod(n for i, n in enumerate(x.shape) if i not in reduced)
+    return _contiguous(x.transpose(_order(x.ndim, reduced)).reshape(rows, columns))
+
+
+def _back(y: Array, shape: tuple[int, ...], reduced: tuple[int, ...]) -> Array:
+    """A matrix of `_as_rows` in the shape that x had, in C order."""
+    order = _order(len(shape), reduced)
+    inverse = sorted(range(len(shape)), key=order.__getitem__)
+    return _contiguous(y.reshape([shape[i] for i in order]).transpose(inverse))
+
+
+def _reduced_shape(shape: tuple[int, ...], reduced: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
+    return tuple(1 if i in reduced else n for i, n in enumerate(shape) if keepdims or i not in reduced)
+
+
+# --- a launch each ----------------------------------------------------------------------------------------------
 
 
 def sum_rows(x: Array) -> Array:
@@ -57,6 +139,16 @@ def logsumexp_rows(x: Array) -> Array:
 def softmax_rows(x: Array) -> Array:
     """y_ij = e^x_ij / sum over k of e^x_ik, shape (m, n)."""
     return _of_rows("softmax_rows", x, x.shape)
+
+
+def log_softmax_rows(x: Array) -> Array:
+    """y_ij = x_ij - ln sum over k of e^x_ik, shape (m, n)."""
+    return _of_rows("log_softmax_rows", x, x.shape)
+
+
+def normalise_rows(x: Array, eps: float) -> Array:
+    """y_ij = (x_ij - m_i) / sqrt(v_i + eps), m_i and v_i mean and variance of row i, shape (m, n)."""
+    return _of_rows("normalise_rows", x, x.shape, eps)
 
 
 def sum_cols(x: Array) -> Array:
@@ -89,17 +181,17 @@ def sum_all(x: Array) -> Array:
     return out.reshape(())
 
 
-def _of_rows(name: str, x: Array, shape: tuple[int, ...]) -> Array:
+def _of_rows(name: str, x: Array, shape: tuple[int, ...], *numbers: float) -> Array:
     _require(name, x)
     out = device.empty(shape, x.dtype)
-    _start(name, x, out, reduction_launch(x.shape[0]), x.shape[1])
+    _start(name, x, out, reduction_launch(x.shape[0]), x.shape[1], numbers=numbers)
     return out
 
 
-def _start(name: str, x: Array, out: Array, launch: Launch, *sizes: int) -> None:
+def _start(name: str, x: Array, out: Array, launch: Launch, *sizes: int, numbers: Sequence[float] = ()) -> None:
     if x.dtype != FLOAT32:
         launch = launch.with_defines("REAL=double")
-    device.run(source(x.dtype), name, launch, [x, out, *map(np.int64, sizes)])
+    device.run(source(x.dtype), name, launch, [x, out, *map(x.dtype.type, numbers), *map(np.int64, sizes)])
 
 
 def _require(name: str, x: Array, ndim: int | None = 2) -> None:

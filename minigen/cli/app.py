@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..threads import get_threads
 from .suggest import did_you_mean
 
 __all__ = ["COMMANDS", "minigen"]
@@ -65,3 +66,4 @@ def minigen(**_: Any) -> None:
 
     Begin with `minigen train gan`. Pictures and weights go to a folder under runs/.
     """
+    get_threads()  # a MINIGEN_THREADS that says nothing is said now, and not in the middle of a run

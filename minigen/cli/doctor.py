@@ -119,13 +119,12 @@ def _current_folder() -> Finding:
 
 
 def _gpu() -> Finding:
-    from ..backend import require_device
+    from ..backend import describe_gpu
 
     try:
-        require_device("gpu")
+        return Finding("GPU", describe_gpu())
     except DeviceError as error:
         return Finding("GPU", "none in use", optional=str(error))
-    return Finding("GPU", "ready")
 
 
 def _writable(folder: Path) -> bool:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .suggest import did_you_mean
+from .suggest import Name, did_you_mean
 
 if TYPE_CHECKING:
     from ..data import Dataset
 
-__all__ = ["MNIST", "Place", "Whole", "data_options", "load_split", "seed_option", "source_of_run"]
+__all__ = ["MNIST", "Place", "Whole", "data_options", "device_option", "load_split", "seed_option", "source_of_run"]
 
 MNIST = "mnist"
 
@@ -59,6 +59,14 @@ def seed_option(default: int | None, what: str) -> Decorator:
     return click.option(
         "--seed", type=Whole(0, 2**64 - 1), default=default, metavar="N", help=f"Seed of {what}"
     )
+
+
+def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--device: where the model is."""
+    return click.option(
+        "--device", type=Name("device", lambda: ("cpu", "gpu")), default="cpu", metavar="cpu|gpu",
+        help="Where to compute. [default: cpu]",
+    )(command)  # fmt: skip
 
 
 def data_options(default: str | None) -> Decorator:

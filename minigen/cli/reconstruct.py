@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from .options import Place, Whole, data_options, load_split, source_of_run
+from .options import Place, Whole, data_options, device_option, load_split, source_of_run
 from .runs import find_model
 
 __all__ = ["command"]
@@ -19,7 +19,8 @@ __all__ = ["command"]
 @click.option("-n", "count", type=Whole(1, 10_000), default=20, show_default=True, help="How many images.")
 @data_options(None)
 @click.option("--out", type=Place(Path), metavar="FILE.png", help="[default: in the run folder]")
-def command(run: str, count: int, data: str | None, data_dir: str | None, out: Path | None) -> None:
+@device_option
+def command(run: str, count: int, data: str | None, data_dir: str | None, out: Path | None, device: str) -> None:
     """Encode and decode held-out images with a trained VAE.
 
     The images are MNIST's test set, or those of --data.
@@ -33,7 +34,7 @@ def command(run: str, count: int, data: str | None, data_dir: str | None, out: P
     out = out or folder / "reconstructions.png"
     if out.suffix != ".png":
         raise UsageError(f"--out {out}: expected a name that ends in .png")
-    model: Any = load(model_file)
+    model: Any = load(model_file, device)
     if not hasattr(model, "reconstruct"):
         raise UsageError(f"{run} is a {model.kind}, which has no encoder: try minigen sample {run}")
     source = data or source_of_run(folder)

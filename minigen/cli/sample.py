@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import Place, Whole, seed_option
+from .options import Place, Whole, device_option, seed_option
 from .runs import find_model
 
 __all__ = ["command"]
@@ -18,7 +18,8 @@ __all__ = ["command"]
 @click.option("-n", "count", type=Whole(1, 10_000), default=64, show_default=True, help="How many images.")
 @seed_option(0, "the noise. [default: 0]")
 @click.option("--out", type=Place(Path), metavar="FILE", help="A .png, or .npy for the numbers.")
-def command(run: str, count: int, seed: int, out: Path | None) -> None:
+@device_option
+def command(run: str, count: int, seed: int, out: Path | None, device: str) -> None:
     """Draw new images from a trained model.
 
     RUN is a run folder, its name under runs/, or a .safetensors file.
@@ -30,7 +31,7 @@ def command(run: str, count: int, seed: int, out: Path | None) -> None:
     out = out or folder / f"sample-{count}-seed-{seed}.png"
     if out.suffix not in (".png", ".npy"):
         raise click.UsageError(f"--out {out}: expected a name that ends in .png or .npy")
-    images = load(model_file).sample(count, seed=seed)
+    images = load(model_file, device).sample(count, seed=seed)
     if out.suffix == ".png":
         plots.save_grid(images, out, columns=math.ceil(math.sqrt(count)))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import MNIST, Place, Whole, data_options, load_split, seed_option, source_of_run
+from .options import MNIST, Place, Whole, data_options, device_option, load_split, seed_option, source_of_run
 from .runs import latest_run, new_run
 from .suggest import Name
 
@@ -43,9 +43,10 @@ def _presets() -> list[str]:
 @data_options(None)
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
-@click.option("--device", type=Name("device", lambda: ("cpu", "gpu")), default="cpu", metavar="cpu|gpu")
+@device_option
+@click.option("--compile/--no-compile", "compiled", default=True, help="Run the training step as a program. [default: on]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
-def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
+def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bool, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE, and draw what it learned.
 
     Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
@@ -78,6 +79,8 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             test_images=test,
             resume=resume,
             report=reporter,
+            compile=compiled,
+            device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)
     _suggest(kind, out, epochs, given)

@@ -1,4 +1,4 @@
-"""From pixels to what a network reads. Plain arrays in, plain arrays out; inputs are never changed.
+"""From pixels to what a network reads. Plain arrays in, plain arrays out, on one device; inputs are never changed.
 
 Two scales are in use: [0, 1] for a VAE, whose decoder gives Bernoulli probabilities, and [-1, 1] for a GAN,
 whose generator ends in tanh. Whatever goes to a network is float32.
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigen import kernels
+from minigen.backend import device_of, namespace
 from minigen.data.streams import stream_seed
 from minigen.errors import DataError, DTypeError
 
@@ -26,7 +27,7 @@ _SLACK = 1e-6  # how far rounding may carry a value beyond its range
 def to_unit(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """uint8 in 0..255 to float32 in [0, 1]: x / 255. float32 must lie in [0, 1] already and is passed on."""
     if images.dtype == np.uint8:
-        return np.divide(images, np.float32(255), dtype=np.float32)
+        return namespace(images).divide(images, np.float32(255), dtype=np.float32)
     _check(images, 0.0, "to_unit", "uint8, or float32 in [0, 1]")
     return images  # type: ignore[return-value]
 
@@ -60,7 +61,7 @@ def binarise_dynamic(x: NDArray[np.float32], seed: int, draw: int) -> NDArray[np
 def _bernoulli(x: NDArray[np.float32], seed: int, draw: int, name: str) -> NDArray[np.float32]:
     """1 where u < x with u uniform on [0, 1): never for x = 0, always for x = 1."""
     _check(x, 0.0, name, "float32 in [0, 1]; scale with to_unit first")
-    return (kernels.uniform(seed, draw, x.shape, np.float32) < x).astype(np.float32)
+    return (kernels.on(device_of(x)).uniform(seed, draw, x.shape, np.float32) < x).astype(np.float32)
 
 
 def _check(x: NDArray[Any], low: float, name: str, expected: str) -> None:

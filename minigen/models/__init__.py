@@ -17,8 +17,11 @@ __all__ = ["GAN", "MODELS", "VAE", "GANConfig", "GenerativeModel", "VAEConfig", 
 MODELS: dict[str, type[GenerativeModel]] = {"gan": GAN, "vae": VAE}
 
 
-def load(path: str | os.PathLike[str]) -> GenerativeModel:
-    """The model that `model.save(path)` wrote; CheckpointError if the file is damaged or holds something else."""
+def load(path: str | os.PathLike[str], device: str = "cpu") -> GenerativeModel:
+    """The model that `model.save(path)` wrote, on `device`, whatever it was trained on.
+
+    Raises CheckpointError if the file is damaged or holds something else, DeviceError if the device is not there.
+    """
     arrays, metadata = checkpoint.load(os.fspath(path))
     if metadata.get("kind") not in MODELS:
         raise CheckpointError(f"{os.fspath(path)} holds no model: its kind is {metadata.get('kind')!r}, "
@@ -30,7 +33,7 @@ def load(path: str | os.PathLike[str]) -> GenerativeModel:
                               "again") from error
     model = rebuild(metadata["kind"], config, os.fspath(path))
     model.load_state_dict(arrays)
-    return model
+    return model.to(device)
 
 
 def rebuild(kind: str, config: Any, where: str) -> GenerativeModel:

@@ -15,7 +15,7 @@ from ..nn import Dense, Module, Sequential, Tanh
 from ..optim import EMA, Adam
 from ..random import Generator
 from ..tensor import Tensor
-from .base import GenerativeModel, Images, Losses, figures, pixel_rows
+from .base import GenerativeModel, Images, Losses, figures, intensities
 from .networks import hidden_layers
 
 __all__ = ["GAN", "GANConfig"]
@@ -58,7 +58,7 @@ class GAN(GenerativeModel):
 
     config: GANConfig
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
         c = self.config
         if c.form not in losses.FORMS:
@@ -80,6 +80,7 @@ class GAN(GenerativeModel):
         }
         self.average = self._generator(rng) if c.ema else None
         self._ema = EMA(self.generator, self.average, c.ema) if self.average is not None else None
+        self.to(device)
 
     def _generator(self, rng: Generator) -> Sequential:
         c = self.config
@@ -94,7 +95,7 @@ class GAN(GenerativeModel):
         self.check_images(images)
         real = self.preprocess(images)
         # At least two: a single image, such as an epoch's last, has no variance for batch normalisation.
-        fake = self.generator(self.noise.normal((max(len(real), 2), self.config.latent)))
+        fake = self.generator(self.noise.normal((max(len(real), 2), self.config.latent), device=self.device))
 
         d_loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()),
                                            real_label=self.config.real_label)
@@ -121,7 +122,7 @@ class GAN(GenerativeModel):
 
     def preprocess(self, images: Images | Tensor) -> Tensor:
         """(N, H, W) as (N, H W) in [-1, 1]."""
-        return pixel_rows(images) * 2.0 - 1.0
+        return intensities(self.upload(images)) * 2.0 - 1.0
 
     def evaluate(self, images: Images) -> Losses:
         """Both losses on held-out images against as many fakes from a fixed seed, in evaluation mode, in nats."""
@@ -147,7 +148,7 @@ class GAN(GenerativeModel):
         """G(z) for z ~ N(0, I) from `seed`: (n, H W) in [-1, 1]."""
         if n < 1:
             raise UsageError(f"cannot draw {n} samples: ask for at least one")
-        z = Generator(seed).fork("samples").normal((n, self.config.latent))
+        z = Generator(seed).fork("samples").normal((n, self.config.latent), device=self.device)
         with no_grad(), network.evaluating():
             return network(z)
 

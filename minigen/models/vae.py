@@ -16,7 +16,7 @@ from ..ops import sigmoid
 from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
-from .base import GenerativeModel, Images, Losses, figures, pixel_rows
+from .base import GenerativeModel, Images, Losses, figures, intensities
 from .networks import hidden_layers
 
 __all__ = ["VAE", "VAEConfig"]
@@ -58,7 +58,7 @@ class VAE(GenerativeModel):
 
     config: VAEConfig
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
         c = self.config
         if c.likelihood not in LIKELIHOODS:
@@ -77,6 +77,7 @@ class VAE(GenerativeModel):
             self.decoder.layers.append(Tanh())
             self.pixel_log_var = Parameter(np.zeros((1, 1), np.float32))
         self.optimizers = {"all": Adam(self.parameters(), c.lr)}
+        self.to(device)
 
     def train_step(self, images: Images | Tensor) -> Losses:
         """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
@@ -91,7 +92,7 @@ class VAE(GenerativeModel):
         """(L_rec, L_KL) in nats per image, with one z per image drawn from `noise`."""
         x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
-        z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
+        z = losses.reparameterise(mu, log_var, noise.normal(mu.shape, device=mu.device))
         output = self.decoder(z)
         if self.config.likelihood == "bernoulli":
             reconstruction = losses.bernoulli_nll(output, x)
@@ -102,10 +103,10 @@ class VAE(GenerativeModel):
     def preprocess(self, images: Images | Tensor, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
         self.check_images(images)
-        intensities = pixel_rows(images)
+        x = intensities(self.upload(images))
         if self.config.likelihood == "gaussian":
-            return intensities * 2.0 - 1.0
-        return intensities if noise is None else noise.bernoulli(intensities)
+            return x * 2.0 - 1.0
+        return x if noise is None else noise.bernoulli(x)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of q(z|x), each (N, latent)."""
@@ -131,7 +132,7 @@ class VAE(GenerativeModel):
     def encode(self, images: Images) -> np.ndarray:
         """The posterior means of images: (N, latent) float32."""
         with no_grad(), self.evaluating():
-            parts = [self.posterior(self.preprocess(images[i:i + CHUNK]))[0].numpy()
+            parts = [self.posterior(self.preprocess(images[i:i + CHUNK]))[0].to("cpu").numpy()
                      for i in range(0, max(len(images), 1), CHUNK)]
         return np.concatenate(parts)
 
@@ -141,7 +142,7 @@ class VAE(GenerativeModel):
         if z.ndim != 2 or z.shape[1] != self.config.latent:
             raise ShapeError(f"decode takes latents (N, {self.config.latent}), got {z.shape}")
         with no_grad(), self.evaluating():
-            output = self.decoder(Tensor(z))
+            output = self.decoder(Tensor(z).to(self.device))
             return self.to_images(sigmoid(output) if self.config.likelihood == "bernoulli" else (output + 1) * 0.5)
 
     def reconstruct(self, images: Images) -> Images:

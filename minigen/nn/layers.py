@@ -96,7 +96,7 @@ class Dropout(Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        return x * self.rng.dropout_mask(x.shape, self.rate, str(x.dtype))
+        return x * self.rng.dropout_mask(x.shape, self.rate, str(x.dtype), x.device)
 
     def describe(self) -> str:
         return f"Dropout({self.rate})"
@@ -139,7 +139,8 @@ class Embedding(Module):
         if i.dtype.kind not in "iu":
             raise DTypeError(f"Embedding takes integers, got {i.dtype}")
         if i.size and not (0 <= i.data.min() and i.data.max() < count):
-            raise ShapeError(f"Embedding has rows 0 to {count - 1}, got indices {i.data.min()} to {i.data.max()}")
+            low, high = int(i.data.min()), int(i.data.max())
+            raise ShapeError(f"Embedding has rows 0 to {count - 1}, got indices {low} to {high}")
         return ops.take(self.weight, i)
 
     def describe(self) -> str:

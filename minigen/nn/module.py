@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..backend import require_device, to_device
 from ..errors import CheckpointError
 from ..tensor import Parameter, Tensor
 
@@ -64,11 +65,11 @@ class Module:
         return list({id(p): p for p in self.named_parameters().values()}.values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """A copy of every parameter and buffer by name."""
-        return {name: t.data.copy() for name, t in self.named_tensors().items()}
+        """A NumPy copy of every parameter and buffer by name, whatever the device."""
+        return {name: to_device(t.data, "cpu").copy() for name, t in self.named_tensors().items()}
 
     def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
-        """Overwrite parameters and buffers; CheckpointError if a name, shape or type does not fit."""
+        """Overwrite parameters and buffers, where they are; CheckpointError if a name, shape or type does not fit."""
         own = self.named_tensors()
         if missing := sorted(own.keys() - arrays.keys()):
             raise CheckpointError(f"the saved state lacks {missing[0]!r} (and {len(missing) - 1} more): "
@@ -81,8 +82,18 @@ class Module:
                 raise CheckpointError(f"{name!r} is {arrays[name].shape} {arrays[name].dtype} in the saved state, "
                                       f"{t.shape} {t.dtype} in this architecture")
         for name, t in own.items():
-            t.data[...] = arrays[name]
+            t.data[...] = to_device(arrays[name], t.device)
             t._version[0] += 1
+
+    def to(self, device: str) -> Self:
+        """Move every parameter, with its gradient, and every buffer to `device`, in place; returns self.
+
+        An optimizer that was made before has its moments where the parameters were: move it too, with its `to`.
+        """
+        require_device(device)
+        for t in self.named_tensors().values():
+            t.move_(device)
+        return self
 
     def train(self, on: bool = True) -> Self:
         """Set training mode (dropout and batch statistics on) here and below."""

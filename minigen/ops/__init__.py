@@ -19,6 +19,7 @@ from .arithmetic import (
     require_unit,
     sign,
     sub,
+    to_device,
     where,
 )
 from .elementwise import (
@@ -63,5 +64,6 @@ __all__ = [
     "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum",
     "mul", "neg", "normal", "normalise", "not_equal", "pow", "relu", "require_unit", "reshape", "rmsprop_step", "scatter_along",
     "scatter_index", "scatter_take", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "sqrt", "stack",
-    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "transpose", "uniform", "var", "where",
+    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device", "transpose", "uniform", "var",
+    "where",
 ]

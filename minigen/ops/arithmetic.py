@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import op
-from ..backend import Array, namespace
+from ..backend import Array, device_of, namespace
+from ..backend import to_device as moved
 from ..errors import DataError, DTypeError
 from ..tensor import Tensor
 from .elementwise import log
 
 __all__ = ["abs", "add", "astype", "clip", "div", "equal", "less", "less_equal", "maximum", "minimum", "mul", "neg",
-           "full_like", "not_equal", "pow", "require_unit",
-           "sign", "sub", "where"]
+           "full_like", "not_equal", "pow", "require_unit", "sign", "sub", "to_device", "where"]
 
 
 @op
@@ -137,19 +137,24 @@ def _(g, y, x, *, low, high):
 
 @op
 def require_unit(x: Array) -> Array:
-    """y = x, float32 in [0, 1]; DTypeError for another type, DataError for other values; no gradient"""
-    if x.dtype != np.float32:
+    """y = x, where it is float and lies in [0, 1],  dL/dx = g;  otherwise DTypeError or DataError"""
+    if x.dtype.kind != "f":
         raise DTypeError(f"images are {x.dtype}, expected uint8, or float32 in [0, 1]")
     # Written so that NaN, for which every comparison is false, does not pass; rounding may carry a value over the edge.
     if x.size and not (x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
         raise DataError(f"images have values from {x.min():g} to {x.max():g}, expected uint8, or float32 in [0, 1]")
-    return x[...]
+    return x.copy()
+
+
+@require_unit.vjp
+def _(g, y, x):
+    return g
 
 
 @op
 def where(condition: Array, a: Array, b: Array) -> Array:
     """y = a where condition, else b;  dL/da = g where condition, dL/db = g elsewhere, 0 otherwise"""
-    return namespace(condition).where(condition, a, b)
+    return namespace(condition, a, b).where(condition, a, b)
 
 
 @where.vjp
@@ -170,8 +175,24 @@ def _(g, y, x, *, dtype):
 
 @op
 def full_like(x: Array, *, value: float) -> Array:
-    """y = `value` everywhere, in the shape and type of x; no gradient"""
+    """y = `value` everywhere, in the shape and type of x,  dL/dx = 0"""
     return namespace(x).full_like(x, value)
+
+
+@full_like.vjp
+def _(g, y, x, *, value):
+    return full_like(x, value=0.0)
+
+
+@op
+def to_device(x: Array, *, device: str) -> Array:
+    """y = a copy of x on `device`,  dL/dx = g on the device of x"""
+    return x.copy() if device_of(x) == device else moved(x, device)
+
+
+@to_device.vjp
+def _(g, y, x, *, device):
+    return to_device(g, device=x.device)
 
 
 @op

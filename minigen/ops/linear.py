@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .. import kernels
 from ..autograd import op
 from ..backend import Array
 from ..errors import ShapeError
@@ -22,6 +23,8 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: a {a.shape} and b {b.shape}: the last axis of a ({a.shape[-1]}) and "
                          f"the last but one of b ({b.shape[-2]}) must be equal")
+    if a.ndim == 2 == b.ndim and a.dtype == b.dtype and a.dtype.kind == "f":
+        return kernels.matmul(a, b)
     return a @ b
 
 
@@ -39,9 +42,12 @@ def dense(x: Array, weight: Array, bias: Array) -> Array:
     if weight.ndim != 2 or bias.shape != weight.shape[1:] or x.ndim < 1 or x.shape[-1] != weight.shape[0]:
         raise ShapeError(f"dense: x {x.shape}, weight {weight.shape}, bias {bias.shape}: "
                          "expected x (..., in), weight (in, out), bias (out,)")
-    y = x.reshape(math.prod(x.shape[:-1]), weight.shape[0]) @ weight
-    y += bias
-    return y.reshape(*x.shape[:-1], weight.shape[1])
+    if x.dtype != weight.dtype:  # integers, which take the other's float type
+        x = x.astype(weight.dtype)
+    if x.ndim == 2:
+        return kernels.matmul(x, weight, bias=bias)
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return kernels.matmul(rows, weight, bias=bias).reshape(*x.shape[:-1], weight.shape[1])
 
 
 @dense.vjp

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .. import kernels
 from ..autograd import op
-from ..backend import Array, namespace
+from ..backend import Array, device_of, namespace
 from ..errors import ShapeError
 from ..tensor import Tensor
 from .arithmetic import astype, div, equal
 from .elementwise import exp
-from .shape import broadcast_to, reshape
+from .shape import broadcast_to, reshape, summed
 
 __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "normalise", "softmax", "sum", "var"]
 
@@ -40,7 +41,7 @@ def _axes(axis: Axes) -> int | tuple[int, ...] | None:
 @op
 def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """y = the sum of x over `axis` (all axes by default),  dL/dx = g broadcast to x"""
-    return x.sum(axis=_axes(axis), keepdims=keepdims, dtype=x.dtype if x.dtype.kind == "f" else None)
+    return summed(x, _axes(axis), keepdims)
 
 
 @sum.vjp
@@ -84,6 +85,8 @@ def _(g, y, x, *, axis=None, keepdims=False):
 @op
 def logsumexp(x: Array, *, axis: int = -1, keepdims: bool = False) -> Array:
     """y = ln sum_i e^(x_i) along `axis`, finite wherever x is,  dL/dx = g softmax(x)"""
+    if device_of(x) == "gpu":
+        return kernels.on("gpu").logsumexp(x, axis, keepdims)
     xp = namespace(x)
     top = x.max(axis=axis, keepdims=True, initial=-math.inf)
     top = xp.where(xp.isfinite(top), top, 0)
@@ -100,6 +103,8 @@ def _(g, y, x, *, axis=-1, keepdims=False):
 @op
 def softmax(x: Array, *, axis: int = -1) -> Array:
     """y_i = e^(x_i) / sum_j e^(x_j) along `axis`,  dL/dx = y (g - sum_j g_j y_j)"""
+    if device_of(x) == "gpu":
+        return kernels.on("gpu").softmax(x, axis)
     xp = namespace(x)
     y = xp.exp(x - x.max(axis=axis, keepdims=True, initial=-math.inf))
     y /= y.sum(axis=axis, keepdims=True)
@@ -114,6 +119,8 @@ def _(g, y, x, *, axis=-1):
 @op
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """y_i = x_i - ln sum_j e^(x_j) along `axis`,  dL/dx = g - e^y sum_j g_j"""
+    if device_of(x) == "gpu":
+        return kernels.on("gpu").log_softmax(x, axis)
     xp = namespace(x)
     shifted = x - x.max(axis=axis, keepdims=True, initial=-math.inf)
     with xp.errstate(divide="ignore"):  # a row without elements has the sum 0
@@ -132,6 +139,8 @@ def normalise(x: Array, *, axis: Axes, eps: float) -> Array:
     dL/dx = r (g - mean(g) - y mean(g y)), means over `axis`. Ioffe & Szegedy 2015, section 3; Ba et al. 2016.
     """
     axes = _axes(axis)
+    if device_of(x) == "gpu":
+        return kernels.on("gpu").normalise(x, axes, eps)
     centred = x - x.mean(axis=axes, keepdims=True)
     centred /= namespace(x).sqrt((centred * centred).mean(axis=axes, keepdims=True) + eps)
     return centred

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from .. import kernels
 from ..autograd import op
-from ..backend import Array, namespace
+from ..backend import Array, add_at, as_key, device_of, namespace
 from ..errors import ShapeError
 from ..tensor import Tensor
 
@@ -78,7 +79,16 @@ def sum_to(x: Array, *, shape: Sequence[int]) -> Array:
     unit = tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
         raise ShapeError(f"sum_to: shape {x.shape} is not {shape} broadcast")
-    return x.sum(axis=(*range(extra), *unit), keepdims=True).reshape(shape)
+    return summed(x, (*range(extra), *unit), keepdims=True).reshape(shape)
+
+
+def summed(x: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    """The sum of an array in its own float type; on the GPU in an order that follows from its shape alone."""
+    if x.dtype.kind != "f":
+        return x.sum(axis=axis, keepdims=keepdims)
+    if device_of(x) == "gpu":
+        return kernels.on("gpu").sum(x, axis, keepdims)
+    return x.sum(axis=axis, keepdims=keepdims, dtype=x.dtype)
 
 
 @sum_to.vjp
@@ -130,7 +140,7 @@ def _along(ndim: int, axis: int, key: int | slice) -> tuple[Any, ...]:
 @op
 def index(x: Array, *, key: Any) -> Array:
     """y = x[key], a key of integers, slices, None, ..., boolean or integer arrays,  dL/dx = g at key, 0 elsewhere"""
-    return x[key]
+    return x[as_key(key, x)]
 
 
 @index.vjp
@@ -145,7 +155,7 @@ def scatter_index(g: Array, *, key: Any, shape: Sequence[int]) -> Array:
     if all(isinstance(k, int | slice | None | type(...)) for k in (key if isinstance(key, tuple) else (key,))):
         y[key] = g  # no place twice: an assignment, much faster than add.at
     else:
-        namespace(g).add.at(y, key, g)
+        add_at(y, key, g)
     return y
 
 
@@ -169,7 +179,7 @@ def _(g, y, x, i):
 def scatter_take(g: Array, i: Array, *, shape: Sequence[int]) -> Array:
     """y = zeros of `shape` with y[i] += g,  dL/dg = cotangent[i]"""
     y = namespace(g).zeros(tuple(shape), g.dtype)
-    namespace(g).add.at(y, i, g)
+    add_at(y, i, g)
     return y
 
 
@@ -194,9 +204,8 @@ def scatter_along(g: Array, i: Array, *, shape: Sequence[int]) -> Array:
     """y = zeros of `shape` with y[..., i[..., j]] += g[..., j],  dL/dg = the cotangent at those places"""
     xp = namespace(g, i)
     y = xp.zeros(tuple(shape), g.dtype)
-    places = list(xp.indices(i.shape, sparse=True))
-    places[-1] = i
-    xp.add.at(y, tuple(places), g)
+    rows = (xp.arange(n).reshape(-1, *(1,) * (i.ndim - 1 - axis)) for axis, n in enumerate(i.shape[:-1]))
+    add_at(y, (*rows, i), g)
     return y
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import kernels
 from ..autograd import op
-from ..backend import Array, namespace
+from ..backend import Array, as_key, namespace
 
 __all__ = ["adam_step", "assign", "ema_step", "rmsprop_step", "sgd_step"]
 
@@ -14,7 +14,7 @@ __all__ = ["adam_step", "assign", "ema_step", "rmsprop_step", "sgd_step"]
 @op(mutates=(0,))
 def assign(target: Array, value: Array, *, key: Any) -> None:
     """target[key] <- value, broadcast"""
-    target[key] = value
+    target[as_key(key, target)] = value
 
 
 @op(mutates=(0, 2))

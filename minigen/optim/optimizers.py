@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
+from ..backend import namespace, to_device
 from ..errors import CheckpointError, UsageError
 from ..host import HostNumber
 from ..tensor import Parameter, Tensor
@@ -35,7 +37,7 @@ class Optimizer:
         self.lr = lr
         self.steps = 0
         self.state: dict[str, list[Tensor]] = {
-            slot: [Tensor(np.zeros_like(p.data)) for p in self.parameters] for slot in self.slots}
+            slot: [Tensor(namespace(p.data).zeros_like(p.data)) for p in self.parameters] for slot in self.slots}
 
     @no_grad()
     def step(self) -> None:
@@ -54,9 +56,17 @@ class Optimizer:
         for p in self.parameters:
             p.grad = None
 
+    def to(self, device: str) -> Self:
+        """Move all moments to `device`, where the parameters must be (`Module.to`); returns self."""
+        for tensors in self.state.values():
+            for t in tensors:
+                t.move_(device)
+        return self
+
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all moments, and the number of steps: what an exact continuation needs, besides `lr`."""
-        arrays = {f"{slot}.{i}": t.data.copy() for slot, ts in self.state.items() for i, t in enumerate(ts)}
+        """NumPy copies of all moments, and the number of steps: what an exact continuation needs, besides `lr`."""
+        arrays = {f"{slot}.{i}": to_device(t.data, "cpu").copy()
+                  for slot, ts in self.state.items() for i, t in enumerate(ts)}
         return {"steps": np.array(self.steps, np.int64), **arrays}
 
     def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
@@ -70,7 +80,7 @@ class Optimizer:
                 raise CheckpointError(f"optimizer state {name!r} is {arrays[name].shape} in the saved state, "
                                       f"{t.shape} here")
         for name, t in own.items():
-            t.copy_(arrays[name])
+            t.copy_(to_device(arrays[name], t.device))
         self.steps = int(arrays["steps"])
 
 

@@ -108,7 +108,8 @@ class Instruction:
 class Program:
     """A step: `instructions` from `arguments` to `outputs` (a structure that holds Values) and `gradients`.
 
-    `gradients` are the (tensor, value) whose `.grad` the step leaves changed.
+    `gradients` are the (tensor, value) whose `.grad` the step leaves changed; `accumulating` the tensors that came with
+    one, which are the last arguments.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Program:
     arguments: list[Value]
     outputs: Any
     gradients: list[tuple[Any, Value | None]]
+    accumulating: list[Tensor]
     ledger: Ledger
     made: Callable[[str], str] = field(default=lambda name: name)  # a fresh name for a value
 

@@ -30,11 +30,12 @@ _numbers = itertools.count(1)
 
 
 def compile(function: Callable[..., Any]) -> CompiledStep:
-    """`function`, a training step, as a program: traced at its first call, run from then on.
+    """`function`, a training step, as a program: traced at its first call, and run.
 
-    The first call with arguments of new shapes, types or structure runs the function once, for real, and records its
-    operations: forward, backward and the optimizer's updates. Later calls run the recorded program, whose text is
-    `.source`. A change of a module's mode, of what is trained, or of a setting that the step reads makes another
+    At the first call with arguments of new shapes, types or structure the function itself runs once, and its
+    operations are recorded: forward, backward and the optimizer's updates. That run is then undone, and the recorded
+    program, whose text is `.source`, takes its place, at this call and all later ones: a step is computed in the same
+    way whenever the program was made. A change of a module's mode, of what is trained, or of a setting that the step reads makes another
     program; host numbers (learning rates, counts; see `minigen.host`) are read anew at every call.
 
     Arguments are arrays or Tensors, numbers, and structures of them; so are the results, with Tensors for arrays.
@@ -72,7 +73,8 @@ class CompiledStep:
         for program in self._by_key.get(key, ()):
             if program.fits(numbers):
                 return program.run(arrays, numbers)
-        return self._traced(key, args, kwargs)
+        made = self._traced(key, args, kwargs)
+        return made.run(arrays, numbers) if isinstance(made, Runnable) else made
 
     @property
     def last(self) -> Runnable:
@@ -92,7 +94,7 @@ class CompiledStep:
             raise GraphError(f"this step has been traced {_MOST_PROGRAMS} times: last time {self.programs[-1].why()} had "
                              "changed. A count that moves at every step must be a minigen.host.HostNumber or an argument")
         watch = Watch(self.function)
-        flags = watch.flags()
+        holds = watch.holds()
         given = rebuilt((args, kwargs), lambda x: Tensor(x) if isinstance(x, np.ndarray) else x)
         traced = trace_step(self.function, watch, *given)
         if traced.captured:
@@ -101,10 +103,11 @@ class CompiledStep:
                 self._pending[key] = traced
                 return traced.result
             _settle(earlier.captured, traced.captured)
-        runnable = Runnable(traced.program, watch, flags, traced.captured, self._interpret)
+        traced.undo()
+        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret)
         self.programs.append(runnable)
         self._by_key.setdefault(key, []).insert(0, runnable)
-        return traced.result
+        return runnable
 
 
 def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
@@ -137,7 +140,7 @@ def _settle(earlier: list[Captured], later: list[Captured]) -> None:
 class Runnable:
     """A program with its source, compiled, and the memory that it works in."""
 
-    def __init__(self, program: Program, watch: Watch, flags: tuple[bool, ...], captured: list[Captured],
+    def __init__(self, program: Program, watch: Watch, holds: Callable[[], bool], captured: list[Captured],
                  interpret: bool = False) -> None:
         self.traced = list(program.instructions)
         optimise(program)
@@ -146,7 +149,7 @@ class Runnable:
         self.emitted: Emitted = emit(program, self.plan)
         self.watch = watch
         self.captured = captured
-        self._flags = flags
+        self._holds = holds
         self._reads = [source for source in program.ledger.reads.values() if source is not None]
         self._writes = [(owner, f"_{name}") for owner, name, _ in program.ledger.writes.values()]
         self._guard = self._compiled_guard()
@@ -158,7 +161,7 @@ class Runnable:
 
     def fits(self, numbers: list[float]) -> bool:
         """Whether this program is the right one for the world as it is."""
-        if self.watch.changed() is not None or self.watch.flags() != self._flags:
+        if not self._holds():
             return False
         return self._guard is None or self._guard(*numbers, *[getattr(o, f"_{n}") for o, n in self._reads])
 
@@ -174,6 +177,8 @@ class Runnable:
                                  "and the program holds it as a constant: pass it as an argument")
         if self._step is None or any([t.data is not data for t, data in self._data]):
             self._step = self._bound()
+        if self.program.accumulating:
+            arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
         values, moved = self._step(*arrays, *numbers, *[getattr(o, f"_{n}") for o, n in self._reads])
         for (owner, slot), value in zip(self._writes, moved, strict=False):
             owner.__dict__[slot] = value

@@ -58,11 +58,13 @@ def digest(array: Array) -> int:
 
 @dataclass
 class Traced:
-    """A program, what the step returned while it was traced, and the constants that it captured."""
+    """A program, what the step returned while it was traced, the constants that it captured, and what takes the step
+    back: arrays, gradients and host numbers are then as they were before it."""
 
     program: Program
     result: Any
     captured: list[Captured]
+    undo: Callable[[], None]
 
 
 def site() -> tuple[str, bool]:
@@ -87,6 +89,7 @@ class _Recorder:
         self._known: dict[int, Value] = {}  # by the address of the array object
         self._alive: list[Any] = []  # so that no address is used twice
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
+        self.tensors: list[Tensor] = []  # arguments
         self._used = dict.fromkeys(_TAKEN, 1)
 
     def name(self, wish: str) -> str:
@@ -163,7 +166,8 @@ def _equation(operation: Op) -> str:
 def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
     """Run `function` once, for real, and return its program.
 
-    Arrays among the arguments (Tensors already) are the program's arguments, numbers are host numbers.
+    Arrays among the arguments (Tensors already) are the program's arguments, numbers are host numbers. Where the
+    function raises, what it had done is undone.
     """
     if trace.ledger is not None:
         raise GraphError("a compiled step is called inside another that is being compiled: call the plain function there")
@@ -175,6 +179,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     def entered(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
             arguments.append(recorder.enter(name, value.data, "argument"))
+            recorder.tensors.append(value)
             return value
         if isinstance(value, tuple | list):
             return type(value)(entered(item, f"{name}_{n}") for n, item in enumerate(value))
@@ -186,10 +191,22 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
 
     given = [entered(value, name) for value, name in zip((*args, *kwargs.values()), names, strict=True)]
     before = {name: (t, t.grad) for name, t in watch.tensors.items()}
-    for name, (_, g) in before.items():
-        if g is not None:
-            recorder._state[id(g.data)] = (f"gradient_of_{name}", g)
+    accumulating = [t for t, g in before.values() if g is not None]
+    arguments += [recorder.enter(f"gradient_of_{name}", g.data, "argument")
+                  for name, (_, g) in before.items() if g is not None]
+    memory = [(t, t.data, t.data.copy()) for t in (*watch.tensors.values(), *recorder.tensors)]
+
+    def undo() -> None:
+        ledger.undo()
+        for t, data, content in memory:
+            np.copyto(data, content)
+            t.data = data
+        for t, g in before.values():
+            t.grad = g
+
     with ExitStack() as stack:
+        failed = stack.enter_context(ExitStack())
+        failed.callback(undo)
         trace.ledger = ledger
         stack.callback(setattr, trace, "ledger", None)
         stack.enter_context(hook(recorder))
@@ -197,13 +214,14 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
         outputs = _leaving(result, recorder)
         gradients = [(t, None if t.grad is None else recorder.value(t.grad))
                      for t, g in before.values() if t.grad is not g]
+        failed.pop_all()
     if (place := watch.changed()) is not None:
         raise GraphError(f"{getattr(function, '__qualname__', function)}: the step itself changes {place}, a Python "
                          "attribute, which its program could not do again: keep such counts outside the step, or in a "
                          "minigen.host.HostNumber")
     program = Program(getattr(function, "__qualname__", "step"), recorder.instructions, arguments, outputs, gradients,
-                      ledger, recorder.name)
-    return Traced(program, _plain_result(result), recorder.captured)
+                      accumulating, ledger, recorder.name)
+    return Traced(program, _plain_result(result), recorder.captured, undo)
 
 
 def _argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ state, read anew at every call; every other simple value is a constant of the pr
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 from collections.abc import Callable, Iterator
@@ -33,9 +34,29 @@ class Watch:
         self._kept: list[Any] = []  # what `_seen` knows by address must stay alive
         self._function(function, "")
 
-    def flags(self) -> tuple[bool, ...]:
-        """Which tensors are trained."""
-        return tuple([t.requires_grad for t in self.tensors.values()])
+    def holds(self) -> Callable[[], bool]:
+        """A function that tells, in a few microseconds, whether everything is as it is now."""
+        names: dict[str, Any] = {}
+
+        def name(x: Any) -> str:
+            names[f"x{len(names)}"] = x
+            return f"x{len(names) - 1}"
+
+        called = {id(c): name(c) for c, _, _ in self._places} | {id(c): name(c) for c, _ in self._lengths}
+        asked = [f"{called[id(c)]}.cell_contents is {name(v)}" if key == "cell_contents" and not isinstance(c, dict) else
+                 f"{called[id(c)]}[{key!r}] is {name(v)}" for c, key, v in self._places]
+        asked += [f"len({called[id(c)]}) == {n}" for c, n in self._lengths]
+        asked += [f"{'' if t.requires_grad else 'not '}{name(t)}.requires_grad" for t in self.tensors.values()]
+        asked += [f"{name(t)}.grad is {'' if t.grad is None else 'not '}None" for t in self.tensors.values()]
+        together: Callable[[], bool] = eval(f"lambda: {' and '.join(asked) or True}", names)
+
+        def holds() -> bool:
+            try:
+                return together()
+            except (KeyError, IndexError):
+                return False
+
+        return holds
 
     def changed(self) -> str | None:
         """The first place that no longer holds what it held."""
@@ -96,14 +117,21 @@ class Watch:
         else:
             return
         container = vars(value) if not isinstance(value, list | tuple | dict) else value
-        self._lengths.append((container, len(container)))
+        fixed = isinstance(value, tuple) or _is_frozen(type(value))
+        if not fixed:
+            self._lengths.append((container, len(container)))
         for key, item in items:
-            self._places.append((container, key, item))
+            if not fixed:
+                self._places.append((container, key, item))
             self._visit(item, f"{name}.{key}" if name else str(key))
 
     def _remember(self, value: Any) -> None:
         self._seen.add(id(value))
         self._kept.append(value)
+
+
+def _is_frozen(cls: type) -> bool:
+    return dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
 
 
 def _at(container: Any, key: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..debug import finite
 from .model import Trainable
 
 __all__ = ["Recall"]
@@ -37,17 +38,21 @@ class Recall:
         if self.step < 0 or now - self._kept_at >= SECONDS:
             self.step, self._kept_at, self._arrays = step, now, self._model.training_state()
 
+    def go_back(self, batches: Iterable[np.ndarray]) -> None:
+        """Bring the model to the state before a step that failed half-way, by the batches of the steps until then."""
+        self._model.load_training_state(self._arrays)
+        for batch in batches:
+            self._model.train_step(batch)
+
     def first_broken(self, batches: Iterable[np.ndarray]) -> str:
         """Do the steps from the state kept on again, with these batches, and say which layer broke.
 
         The model is left as the last step leaves it.
         """
-        self._model.load_training_state(self._arrays)
         broken: list[str] = []
         with _watching(self._model, broken.append):
-            for batch in batches:
-                self._model.train_step(batch)
-        broken = broken or [name for name, p in self._model.named_parameters().items() if not np.isfinite(p.data).all()]
+            self.go_back(batches)
+        broken = broken or [name for name, p in self._model.named_parameters().items() if not finite(p.data).all()]
         if not broken:
             return "the result of every layer is finite, so the loss itself overflowed"
         return f"the first layer that is not finite is {broken[0]!r}"
@@ -73,7 +78,7 @@ def _watching(model: Any, tell: Callable[[str], None]) -> Iterator[None]:
 def _telling(forward: Callable[..., Any], name: str, tell: Callable[[str], None]) -> Callable[..., Any]:
     def watched(*args: Any) -> Any:
         output = forward(*args)
-        if not np.isfinite(output.data).all():
+        if not finite(output.data).all():
             tell(name)
         return output
 

@@ -15,8 +15,9 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from .. import program
 from ..data import Dataset, Loader
-from ..errors import DivergedError, UsageError
+from ..errors import DivergedError, OutOfMemoryError, UsageError
 from .artifacts import draw_epoch, draw_run
 from .checks import ADVICE, as_dataset, not_finite, require_finite_state
 from .diverged import Recall
@@ -24,6 +25,7 @@ from .folder import RunFolder
 from .heap import keep_freed_memory
 from .history import History
 from .interrupt import Interrupt
+from .memory import advice, largest_batch
 from .model import Trainable
 from .record import identity, make_record, surroundings_changed
 from .report import Interrupted, Plan, Reporter, Silent, StepReport
@@ -47,6 +49,8 @@ def train(
     resume: bool = False,
     report: Reporter | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    device: str | None = None,
+    compile: bool = False,
 ) -> History:
     """Train `model` on `images` and return what happened, a row an epoch.
 
@@ -57,10 +61,15 @@ def train(
     resume: go on with the run in `out`, whose state is loaded into `model`. `epochs` may be larger than it was.
     report: told of every step; `PlainReporter()` prints lines. None is silent.
     checkpoint_seconds: how often the state is saved within an epoch; 0 saves after every step.
+    device: where to train, "cpu" or "gpu": the model is moved there and stays there. None trains it where it is.
+
+    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner. On the
+        cpu; on the gpu the step runs as it is.
 
     Ctrl-C finishes the step, saves, and raises Interrupted (a KeyboardInterrupt). The first loss that is not
-    finite raises DivergedError and leaves the last checkpoint as it was. Bad arguments raise UsageError, bad
-    images DataError, a folder that cannot be written OutputError, all before the first step.
+    finite raises DivergedError and leaves the last checkpoint as it was. Where the GPU's memory does not suffice, the
+    state before the step is saved and OutOfMemoryError says which batch size would fit. Bad arguments raise UsageError,
+    bad images DataError, a folder that cannot be written OutputError, all before the first step.
     """
     epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
     data = as_dataset(images, model, "images")
@@ -70,9 +79,10 @@ def train(
         raise UsageError(f"epochs = {epochs}: expected at least 1")
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with: give out")
+    _move(model, device)
     reporter = report if report is not None else Silent()
     state = LoopState(batches=len(loader))
-    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state)
+    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, compile=compile)
     if out is not None:
         run.open(RunFolder(Path(out)), resume)
     keep_freed_memory()
@@ -82,6 +92,14 @@ def train(
             return run.go(interrupt)
     finally:
         reporter.end()
+
+
+def _move(model: Trainable, device: str | None) -> None:
+    if device is None or device == getattr(model, "device", "cpu"):
+        return
+    if not hasattr(model, "to"):
+        raise UsageError(f"device = {device!r}: a {model.kind} has no method `to(device)`; leave device out")
+    model.to(device)
 
 
 def _whole(name: str, value: SupportsIndex) -> int:
@@ -107,12 +125,15 @@ class _Run:
     state: LoopState
     history: History = field(default_factory=History)
     folder: RunFolder | None = None
+    compile: bool = False
     recall: Recall = field(init=False)
     saved_step: int = -1
     saved_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.recall = Recall(self.model)
+        on_cpu = getattr(self.model, "device", "cpu") == "cpu"
+        self.train_step = program.compile(self.model.train_step) if self.compile and on_cpu else self.model.train_step
 
     def open(self, folder: RunFolder, resume: bool) -> None:
         """Take possession of the run folder, and of the state in it."""
@@ -178,7 +199,10 @@ class _Run:
         epoch, _ = self.loader.position(self.state.step)
         batch = self._batch(self.state.step)
         start = time.perf_counter()
-        losses = self.model.train_step(batch)
+        try:
+            losses = {name: float(loss) for name, loss in self.train_step(batch).items()}
+        except OutOfMemoryError as error:
+            raise self._out_of_memory(error, batch) from None
         seconds = time.perf_counter() - start
         if name := not_finite(losses):
             raise self._diverged(name, losses[name])
@@ -193,6 +217,15 @@ class _Run:
         step = self.state.step
         where = self.recall.first_broken(self._batch(i) for i in range(self.recall.step, step + 1))
         return DivergedError(f"diverged at step {step + 1}: {loss} is {value}; {where}; {ADVICE}")
+
+    def _out_of_memory(self, error: OutOfMemoryError, batch: np.ndarray) -> OutOfMemoryError:
+        """Save the state before the step that failed, then find a batch that fits."""
+        step = self.state.step
+        self.recall.go_back(self._batch(i) for i in range(self.recall.step, step))
+        self._save()
+        saved = str(self.folder.path) if self.folder else None
+        fits = largest_batch(self.model, batch)
+        return OutOfMemoryError(f"step {step + 1}: {error}; {advice(len(batch), fits, saved)}")
 
     def _end_epoch(self) -> None:
         """The history is written before the checkpoint: a crash in between leaves a row too many, not too few."""

@@ -33,7 +33,7 @@ def make_record(
         "data": _data(data),
         "test_data": _data(test) if test is not None else None,
         "versions": {name: _version(name) for name in ("minigen", "numpy", "numba")},
-        "machine": _machine(),
+        "machine": {**_machine(), "device": getattr(model, "device", "cpu")},
     }
 
 
@@ -161,9 +161,9 @@ def _require_same_settings(there: Record, here: Record, where: str) -> None:
 
 def surroundings_changed(saved: Record, new: Record) -> str | None:
     """A line for the user where the continuation need not be bitwise that of the uninterrupted run."""
-    for part, names in (("versions", ("minigen", "numpy", "numba")), ("machine", ("platform", "threads"))):
+    for part, names in (("versions", ("minigen", "numpy", "numba")), ("machine", ("platform", "threads", "device"))):
         for name in names:
-            there, here = saved[part].get(name), new[part].get(name)
+            there, here = saved[part].get(name, new[part].get(name)), new[part].get(name)
             if there != here:
                 return (
                     f"note: the run began with {name} {there}, goes on with {here}: it continues, but need not be "

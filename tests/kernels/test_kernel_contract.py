@@ -14,7 +14,7 @@ from minigen.kernels import reference, scalar, scalar64, scalar_random
 
 
 def test_every_kernel_has_a_reference_and_a_row() -> None:
-    rows = {*ELEMENTWISE, *(name for name, _, _ in OPTIMIZERS), *RANDOM}
+    rows = {*ELEMENTWISE, *(name for name, _, _ in OPTIMIZERS), *RANDOM, "matmul"}
     assert set(kernels.__all__) == rows
     assert set(reference.__all__) == rows
 
@@ -54,4 +54,4 @@ def test_kernels_import_neither_minigen_nor_numba_outside_cpu() -> None:
         for name in _imports(path):
             assert not name.startswith("minigen"), path
             assert len(name) - len(name.lstrip(".")) <= depth, path
-            assert not name.startswith("numba") or path.parent.name == "cpu", path
+            assert not name.startswith("numba") or "cpu" in path.parts, path

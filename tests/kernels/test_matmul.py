@@ -145,3 +145,15 @@ def test_operands_are_left_alone(rung: str, rng: np.random.Generator) -> None:
     matmul(a, b, bias=bias, out=around[2:7], rung=rung)
     assert all((x == y).all() for x, y in zip((a, b, bias), copies, strict=True))
     assert (around[:2] == 7).all() and (around[7:] == 7).all()
+
+
+def test_the_reference_is_the_definition(rng: np.random.Generator) -> None:
+    a, b, bias, old = matrix(rng, 5, 7, "f4"), matrix(rng, 7, 4, "f4"), matrix(rng, 1, 4, "f4")[0], matrix(rng, 5, 4, "f4")
+    bound = error_bound(a, b, bias, old)
+    assert reference.matmul(a, b).dtype == np.float32
+    for activation in (None, *ACTIVATIONS):
+        y = reference.matmul(a.T.copy(), b, transpose_a=True, bias=bias, activation=activation)
+        assert_close(y, oracle(a, b, bias, activation), bound)
+    out = old.copy()
+    assert reference.matmul(a, b.T.copy(), transpose_b=True, bias=bias, out=out, accumulate=True) is out
+    assert_close(out, oracle(a, b, bias, None, old), bound)

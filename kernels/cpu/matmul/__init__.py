@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...threads import get_threads, may_start_threads
 from .blocked import blocked
-from .engine import AS_NEEDED, BOTH, BY_SIZE, entry_point, multiply
+from .engine import entry_point, multiply, multiply_in_parallel
 from .epilogue import ACTIVATIONS, activate
 from .loop_order import loop_order
 from .naive import naive
-from .parallel import default_threads
 from .register_tile import register_tile
+from .whole import AS_NEEDED, BOTH, BY_SIZE
 
 __all__ = ["RUNGS", "matmul"]
 
@@ -59,9 +60,9 @@ def matmul(
 
     Shapes: a (m, k), b (k, n), either transposed where asked; bias (n,); out (m, n), new unless given, overlapping
     with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has the
-    `slope`), tanh, sigmoid, gelu or softplus. `rung`: see `RUNGS`. `threads`: at most so many; all, by default, for
-    the rungs "parallel" and "best", one for the others; NumPy's BLAS has a setting of its own. An empty sum (k = 0)
-    is 0. The bits of the result do not depend on the number of threads.
+    `slope`), tanh, sigmoid, gelu or softplus. `rung`: see `RUNGS`. `threads`: at most so many; by default as many as
+    `set_threads` allows for the rungs "parallel" and "best", one for the others; "blas" goes by `set_threads` alone.
+    An empty sum (k = 0) is 0. The bits of the result do not depend on the number of threads.
 
     Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps, is missing
     for `accumulate`, or cannot be written; TypeError for other dtypes, or dtypes that differ.
@@ -70,15 +71,18 @@ def matmul(
         a = a.T
     if transpose_b:
         b = b.T
-    if a.ndim != 2 or b.ndim != 2:
-        raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}")
-    (m, k), (k_of_b, n), dtype = a.shape, b.shape, a.dtype
+    try:
+        (m, k), (k_of_b, n) = a.shape, b.shape
+    except ValueError:
+        raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
+    dtype = a.dtype
     if k != k_of_b:
         raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
-    if b.dtype != dtype or dtype not in _FLOATS:
+    if (b.dtype is not dtype and b.dtype != dtype) or dtype not in _FLOATS:
         raise TypeError(f"matmul: float32 or float64 expected, the same for both, got {dtype} and {b.dtype}")
     if bias is not None:
-        _require("bias", bias, dtype, (n,))
+        if bias.dtype is not dtype or bias.shape != (n,):
+            _require("bias", bias, dtype, (n,))
         bias = np.ascontiguousarray(bias)
     if activation is not None:
         if activation not in ACTIVATIONS:
@@ -98,11 +102,14 @@ def matmul(
         _plain(rung, c, a, b, bias, accumulate)
         activate(c, activation, slope)
     elif m and n:
-        if threads is None and rung != "best" and rung != "parallel":
+        if rung == "best" and m * n * k < _PARALLEL_WORK:
             threads = 1
-        if threads != 1 and rung == "best" and m * n * k < _PARALLEL_WORK:
-            threads = 1
-        multiply(c, a, b, bias, accumulate, activation, slope, packing, threads or default_threads())
+        elif threads is None:
+            threads = get_threads() if rung in ("best", "parallel") else 1
+        if threads == 1 or not may_start_threads():
+            multiply(c, a, b, bias, accumulate, activation, slope, packing)
+        else:
+            multiply_in_parallel(c, a, b, bias, accumulate, activation, slope, packing, threads)
     if c is not out:
         out[...] = c
     return out

@@ -22,9 +22,18 @@ from .micro_kernel import FROM_BIAS, FROM_C, make_tile
 from .pack import ALONG, make_packer
 from .transpose import make_copy, make_transpose
 
-__all__ = ["make_product"]
+__all__ = ["buffer_size", "make_product"]
 
 Array = NDArray[Any]
+
+_DEPTH, _TILES, _PANELS = 512, 32, 22
+"""Blocks: steps of k, tiles of A (in float32 with AVX-512: 512 KiB), panels of B (2 MiB). A smaller depth adds to C
+more often, which costs a tenth at 2048 cubed; without packing, it makes no difference."""
+
+
+def buffer_size(tile: Tile) -> int:
+    """How many numbers `product` packs at a time."""
+    return _DEPTH * (_TILES * tile.rows + _PANELS * tile.width * tile.vectors)
 
 
 @jit()
@@ -36,13 +45,13 @@ def _begin(block: int, total: int, blocks: int) -> int:
 def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
     """The compiled product for one dtype: C[i0:i1, j0:j1] = activation(start + A[i0:i1] B[:, j0:j1]).
 
-    product(c, i0, i1, j0, j1, start, bias, a, b, how_a, how_b, kc, row_blocks, panels, qa, qb, activation, slope)
+    product(c, i0, i1, j0, j1, start, bias, a, b, how_a, how_b, q, activation, slope)
 
-    `start` as in `micro_kernel`. `how_a` and `how_b` say how the operands are packed (see `pack`; 0: not at all),
-    kc x (row_blocks tiles of A, panels of B) at a time, into qa (row_blocks * kc, tile.rows) and
-    qb (panels * kc, tile.width * tile.vectors). C is contiguous, and not empty. With how_b == ALONG the vectors run
-    along k instead (see `dot`): for few rows, and rows of A and columns of B contiguous.
+    `start` as in `micro_kernel`. `how_a` and `how_b` say how the operands are packed (see `pack`; 0: not at all), a
+    block at a time, into q, of `buffer_size` numbers. C is contiguous, and not empty. With how_b == ALONG the vectors
+    run along k instead (see `dot`): for few rows, and rows of A and columns of B contiguous.
     """
+    kc, row_blocks, panels = _DEPTH, _TILES, _PANELS
     micro = make_tile(dtype, tile)
     pack = make_packer(make_copy(dtype, tile.width), tile.width, make_transpose(dtype, tile.width), tile.width)
     pack_left = make_packer(make_copy(dtype, tile.rows), tile.rows, make_transpose(dtype, tile.rows), tile.rows)
@@ -71,8 +80,7 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
     @jit(CONTRACT)
     def product(
         c: Array, i0: int, i1: int, j0: int, j1: int, start: int, bias: Array, a: Array, b: Array,
-        how_a: int, how_b: int, kc: int, row_blocks: int, panels: int, qa: Array, qb: Array,
-        activation: int, slope: float,
+        how_a: int, how_b: int, q: Array, activation: int, slope: float,
     ) -> None:  # fmt: skip
         if how_b == ALONG:
             along(c, i0, i1, j0, j1, start, bias, a, b.T, activation, slope)
@@ -83,6 +91,8 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
         most = most_vectors if how_b else wide[(m + tiles - 1) // tiles - 1]
         strips = (vectors + most - 1) // most
         steps = max(1, (k + kc - 1) // kc)
+        qa = q[: kc * row_blocks * most_rows].reshape((kc * row_blocks, most_rows))
+        qb = q[kc * row_blocks * most_rows :].reshape((kc * panels, width * most_vectors))
         left, right = (qa.T if how_a else a), (qb if how_b else b)
         for first_strip in range(0, strips, panels):
             end_strip = min(first_strip + panels, strips)

@@ -28,8 +28,9 @@ def _over_block(formula: Callable[..., Any]) -> Callable[..., None]:
     @jit(CONTRACT)
     def over_block(c: Array, i0: int, i1: int, j0: int, j1: int) -> None:
         for i in range(i0, i1):
-            for j in range(j0, j1):
-                c[i, j] = formula(c[i, j])
+            row = c[i, j0:j1]  # counted from 0: an index that might be negative would keep the loop from vectors
+            for j in range(row.size):
+                row[j] = formula(row[j])
 
     return over_block
 

@@ -7,9 +7,9 @@ Since every element is one chain of additions, the result is the same in every b
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -22,33 +22,24 @@ from ..cache import PrivateCache
 from .host import Tile
 from .indirect import make_indirect
 
-__all__ = ["default_threads", "make_shared_product", "one_at_a_time"]
+__all__ = ["make_shared_product", "team_of"]
 
 Array = NDArray[Any]
 
 _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
-def default_threads() -> int:
-    """MINIGEN_THREADS, or the processors that this process may use; not more than Numba has threads."""
-    wanted = os.environ.get("MINIGEN_THREADS")
-    affinity = getattr(os, "sched_getaffinity", None)
-    count = int(wanted) if wanted else len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(count, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-
-
 def make_shared_product(product: Callable[..., None], dtype: np.dtype, tile: Tile) -> Callable[..., None]:
-    """shared(address, parts, by_rows, c, start, ..., qa, qb, ...): `product` in so many parts.
+    """shared(address, parts, by_rows, c, start, ..., q, ...): `product` in so many parts.
 
-    `address` is that of the compiled product; each part has its own of the stacked qa and qb.
+    `address` is that of the compiled product; each part has a row of q to itself.
     """
     call = make_indirect(product)
     row_unit, column_unit = tile.rows, tile.width
 
     def shared(
         address: int, parts: int, by_rows: int, c: Array, start: int, bias: Array, a: Array, b: Array,
-        how_a: int, how_b: int, kc: int, row_blocks: int, panels: int, qa: Array, qb: Array,
-        activation: int, slope: float,
+        how_a: int, how_b: int, q: Array, activation: int, slope: float,
     ) -> None:  # fmt: skip
         m, n = c.shape
         unit = row_unit if by_rows else column_unit
@@ -60,7 +51,7 @@ def make_shared_product(product: Callable[..., None], dtype: np.dtype, tile: Til
             end = min(total, unit * ((t + 1) * units // parts))
             i0, i1, j0, j1 = (begin, end, 0, n) if by_rows else (0, m, begin, end)
             if begin < end:
-                rest = (how_a, how_b, kc, row_blocks, panels, qa[t], qb[t], activation, slope)
+                rest = (how_a, how_b, q[t], activation, slope)
                 call(address, (c, i0, i1, j0, j1, start, bias, a, b, *rest))
 
     if _DISABLED:
@@ -70,5 +61,20 @@ def make_shared_product(product: Callable[..., None], dtype: np.dtype, tile: Til
     return dispatcher
 
 
-one_at_a_time = threading.Lock()
-"""Held while threads run: Numba's plainest layer, `workqueue`, aborts the process when a second caller enters."""
+_one_at_a_time = threading.Lock()
+
+
+@contextlib.contextmanager
+def team_of(threads: int) -> Iterator[None]:
+    """Within this context Numba uses so many threads, for this caller alone.
+
+    Alone, because Numba's plainest layer, `workqueue`, aborts the process when a second caller enters; and because two
+    callers with a team each would be twice as many threads as were asked for.
+    """
+    with _one_at_a_time:
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before)
