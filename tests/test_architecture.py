@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "optim": {*LAYERS, "nn"} - {"checkpoint"},  # EMA averages a Module
     "metrics": LAYERS - {"checkpoint"},
     "models": MODELS,
-    "program": {*TOOLS, "random"},
+    "program": {*TOOLS, "random", "draw"},
     "plots": {"errors"},
     "training": TRAINING,
     "cli": {*TRAINING, "training", "op_cases", "threads"},

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import functools
 import itertools
 import linecache
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,9 @@ from .emit import Emitted, emit
 from .ir import Program, Value, rebuilt
 from .passes import optimise
 from .passes.memory import Plan, plan_memory
+from .picture import draw_program
+from .report import explain
+from .save import save
 from .trace import Captured, Traced, trace_step
 from .watch import Watch
 
@@ -88,6 +94,18 @@ class CompiledStep:
         """The text of the program that was made last: what runs."""
         return self.last.emitted.source
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the last program to `path`, a Python file that runs one step by itself: see `minigen.program.save`."""
+        save(self.last, Path(path))
+
+    def explain(self) -> str:
+        """A table of the last program: each line's shapes, work and time, and what the machine could do it in."""
+        return explain(self.last)
+
+    def draw(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The last program before and after the passes, as Graphviz dot text; with `path`, also as a PNG there."""
+        return draw_program(self.last.traced, self.last.program, path)
+
     def _traced(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function for real, and make its program."""
         if len(self.programs) >= _MOST_PROGRAMS:
@@ -142,7 +160,7 @@ class Runnable:
 
     def __init__(self, program: Program, watch: Watch, holds: Callable[[], bool], captured: list[Captured],
                  interpret: bool = False) -> None:
-        self.traced = list(program.instructions)
+        self.traced = [copy.copy(i) for i in program.instructions]
         optimise(program)
         self.program = program
         self.plan: Plan = plan_memory(program)
@@ -158,6 +176,7 @@ class Runnable:
         self._bind = self._compiled(interpret)
         self._step: Callable[..., Any] | None = None
         self._structure = self._numbered()
+        self.called: list[Any] = []  # what the step was last called with
 
     def fits(self, numbers: list[float]) -> bool:
         """Whether this program is the right one for the world as it is."""
@@ -179,20 +198,26 @@ class Runnable:
             self._step = self._bound()
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
-        values, moved = self._step(*arrays, *numbers, *[getattr(o, f"_{n}") for o, n in self._reads])
+        self.called = [*arrays, *numbers, *[getattr(o, f"_{n}") for o, n in self._reads]]
+        values, moved = self._step(*self.called)
         for (owner, slot), value in zip(self._writes, moved, strict=False):
             owner.__dict__[slot] = value
         for v in self._changed:
             v._version[0] += 1
         return self._result(values, moved[len(self._writes):])
 
-    def _bound(self) -> Callable[..., Any]:
-        """The step with its memory, as state lies now."""
+    def state(self) -> dict[str, Array]:
+        """The memory that outlives the step, by the name it has in the source."""
         state: dict[str, Array] = {}
         for parts, v in self._states:
             tensors = [p.tensor for p in parts]
             assert all(t is not None for t in tensors)
             state[v.name] = runtime.flat(tensors) if v.parts else tensors[0].data  # type: ignore[arg-type, union-attr]
+        return state
+
+    def _bound(self) -> Callable[..., Any]:
+        """The step with its memory, as state lies now."""
+        state = self.state()
         self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]  # type: ignore[union-attr, misc]
         written = {v.root for i in self.program.instructions for v in i.writes}
         self._changed = [p.tensor for parts, v in self._states if v in written for p in parts]

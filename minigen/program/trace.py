@@ -225,9 +225,10 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
 
 
 def _argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    called = function if hasattr(function, "__code__") else function.__call__
+    code = getattr(called, "__code__", None)
     names = list(code.co_varnames[:code.co_argcount]) if code is not None else []
-    if hasattr(function, "__self__"):
+    if hasattr(called, "__self__"):
         names = names[1:]
     names += [f"argument_{n}" for n in range(len(names), len(args))]
     return [*names[:len(args)], *kwargs]

@@ -32,7 +32,8 @@ class Watch:
         self._lengths: list[tuple[Any, int]] = []
         self._seen: set[int] = set()
         self._kept: list[Any] = []  # what `_seen` knows by address must stay alive
-        self._function(function, "")
+        # an object that is called is what its __call__ is bound to
+        self._function(function if hasattr(function, "__code__") else function.__call__, "")
 
     def holds(self) -> Callable[[], bool]:
         """A function that tells, in a few microseconds, whether everything is as it is now."""
