@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ class _Writer:
 
     def _operand(self, v: Value) -> Operand:
         axes = tuple(k for k, group in enumerate(self.groups) if self.spans[v][group[0]])
-        shape = tuple(int(np.prod([self.loop.domain[a] for a in self.groups[k]])) for k in axes)
+        shape = tuple(math.prod(self.loop.domain[a] for a in self.groups[k]) for k in axes)
         return Operand(v, axes, shape or (1,))
 
     def _element(self, v: Value) -> str:
@@ -121,9 +122,7 @@ class _Writer:
         lines += before[0]
         for depth in range(depth_of_all):
             pad = "    " * depth
-            owner = next(o for o in self.arrays if depth in o.axes)
-            count = f"{self._array(owner.value)}.shape[{owner.axes.index(depth)}]"
-            lines.append(f"{pad}for {_INDICES[depth]} in range({count}):")
+            lines.append(f"{pad}for {_INDICES[depth]} in range({self._count(depth)}):")
             lines += [f"{pad}    {line}" for line in before[depth + 1]]
         lines += ["    " * depth_of_all + line for line in inner]
         for depth in range(depth_of_all, -1, -1):
@@ -132,6 +131,13 @@ class _Writer:
         text = "\n".join([f"def {{name}}({', '.join(names)}):", *(f"    {line}" for line in lines)])
         types = [f"{o.value.dtype}[{', '.join(':' * len(o.shape))}]" for o in self.arrays]
         return Written(text, self.arrays, list(self.numbers.values()), "; ".join(types + ["float64"] * len(self.numbers)))
+
+    def _count(self, depth: int) -> str:
+        """The length of an axis of the loop: read off an array that has it, so that other batch sizes share the loop."""
+        for operand in self.arrays:
+            if depth in operand.axes:
+                return f"{self._array(operand.value)}.shape[{operand.axes.index(depth)}]"
+        return str(math.prod(self.loop.domain[axis] for axis in self.groups[depth]))
 
     def _assigned(self, i: Instruction) -> list[str]:
         """One element of a result, kept where it is needed later."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import GraphError
 from ..kernels.cpu.matmul import matmul
 from . import runtime
 from .ir import Instruction
@@ -42,8 +41,6 @@ def explain(program: Runnable) -> str:
     The floor of a line is its flops at the measured peak, plus its bytes at the measured bandwidth. Measuring runs
     the program, on copies of its state.
     """
-    if not program.called:
-        raise GraphError("a program is explained by running it with the arguments of its last call: call the step once")
     peak, bandwidth = _limits()
     seconds = _measured(program)
     rows = [("line", "phase", "shape", "kflop", "KiB", "us", "floor", "what")]
@@ -107,7 +104,7 @@ def _measured(program: Runnable) -> dict[int, float]:
     exec(compile("\n".join(lines), f"<{program.program.name}, timed>", "exec"), namespace)
     state = {name: array.copy() for name, array in program.state().items()}
     step = namespace["bind"](runtime.Arena(program.plan.size), state, program.emitted.constants)
-    called = [x.copy() if isinstance(x, np.ndarray) else x for x in program.called]
+    called = [x.copy() if isinstance(x, np.ndarray) else x for x in program.arguments()]
     for _ in range(_ROUNDS):
         step(*called)
     return {number: statistics.median(found) for number, found in times.items()}

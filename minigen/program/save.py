@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Array
-from ..errors import GraphError, OutputError
+from ..errors import OutputError
 
 if TYPE_CHECKING:
     from .step import Runnable
@@ -33,15 +33,13 @@ if __name__ == "__main__":
 
 def save(program: Runnable, path: Path) -> None:
     """Write `path`, a Python file that needs minigen's kernels only, and an .npz of the same name with the state, the
-    constants and the arguments of the last call. Raises GraphError before the first call, OutputError."""
-    if not program.called:
-        raise GraphError("a program is saved with the arguments of its last call: call the step once")
+    constants and the arguments of the next step, if it were called as the last was. Raises OutputError."""
     names = [v.name for v in program.emitted.outputs]
     text = program.emitted.source.rstrip() + _MAIN.format(name=path.name, size=program.plan.size, results=names)
     arguments = [v.name for v in program.program.arguments] + list(program.program.ledger.reads)
     arrays: dict[str, Any] = {f"state/{name}": a for name, a in program.state().items()}
     arrays |= {f"constant/{name}": a for name, a in program.emitted.constants.items()}
-    arrays |= {f"argument/{name}": a for name, a in zip(arguments, program.called, strict=True)}
+    arrays |= {f"argument/{name}": a for name, a in zip(arguments, program.arguments(), strict=True)}
     try:
         path.write_text(text, encoding="utf-8")
         np.savez(path.with_suffix(".npz"), **arrays)

@@ -176,7 +176,7 @@ class Runnable:
         self._bind = self._compiled(interpret)
         self._step: Callable[..., Any] | None = None
         self._structure = self._numbered()
-        self.called: list[Any] = []  # what the step was last called with
+        self._called: list[Any] = []  # what the step was last called with
 
     def fits(self, numbers: list[float]) -> bool:
         """Whether this program is the right one for the world as it is."""
@@ -198,13 +198,19 @@ class Runnable:
             self._step = self._bound()
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
-        self.called = [*arrays, *numbers, *[getattr(o, f"_{n}") for o, n in self._reads]]
-        values, moved = self._step(*self.called)
+        self._called = [*arrays, *numbers]
+        values, moved = self._step(*self._called, *[getattr(o, f"_{n}") for o, n in self._reads])
         for (owner, slot), value in zip(self._writes, moved, strict=False):
             owner.__dict__[slot] = value
         for v in self._changed:
             v._version[0] += 1
         return self._result(values, moved[len(self._writes):])
+
+    def arguments(self) -> list[Any]:
+        """What the source's `step` would be called with now, on the arrays and numbers of the last call."""
+        if not self._called:
+            raise GraphError("this program has not run yet: call the step once")
+        return [*self._called, *[getattr(o, f"_{n}") for o, n in self._reads]]
 
     def state(self) -> dict[str, Array]:
         """The memory that outlives the step, by the name it has in the source."""

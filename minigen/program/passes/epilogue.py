@@ -29,9 +29,9 @@ def activate_products(program: Program) -> None:
     The derivative of leaky_relu asks whether its input is positive; with a slope of 0 or more its output says the
     same, so the input need not be kept.
     """
-    for i in program.instructions:
+    for n, i in enumerate(program.instructions):
         if i.name == "leaky_relu" and not isinstance(i.attrs["slope"], Number) and i.attrs["slope"] >= 0:
-            for user in program.instructions:
+            for user in program.instructions[n:]:
                 if user.name == "gate" and user.inputs[1] is i.inputs[0]:
                     user.inputs = (user.inputs[0], i.output)
     maker = {v: i for i in program.instructions for v in i.outputs}
