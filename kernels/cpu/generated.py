@@ -6,6 +6,7 @@ The compiler is told that no two arrays overlap where one is written, so that it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,9 @@ def compile_loop(function: Callable[..., None], types: str) -> Callable[..., Non
     description = repr((code.co_code, code.co_consts, code.co_names, code.co_varnames))
     found = _compiled.get((description, types))
     if found is None:
+        # Machine code from the cache is linked by name, and needs a module that can be imported.
+        function.__module__ = __name__
+        function.__name__ = function.__qualname__ = f"loop_{hashlib.sha256(description.encode()).hexdigest()[:16]}"
         dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=_NoOverlap)
         dispatcher._cache = _LoopCache(description)
         signature = tuple(map(_numba_type, types.split(";")))
