@@ -264,6 +264,8 @@ def _plain(key: Any, device: str) -> Any:
         return tuple(_plain(part, device) for part in key)
     if isinstance(key, list):
         return as_array(key, None if key else np.dtype(np.intp), device)
+    if isinstance(key, Tensor):
+        forbid("a Tensor is turned into a key, whose values are fixed (mg.take and mg.where take tensors)")
     array = key.data if isinstance(key, Tensor) else key
     return array.copy() if is_array(array) else key
 

@@ -30,7 +30,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 # Names that the source has for other things.
 _TAKEN = ("np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena state "
-          "constant float bool abs range").split() + keyword.kwlist
+          "constant float bool abs range").split()
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Captured:
 
 def digest(array: Array) -> int:
     """32 bits that an accidental change of the content leaves alone once in four billion times."""
-    return zlib.crc32(memoryview(np.ascontiguousarray(array)).cast("B")) if array.size else 0
+    return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if array.size else 0
 
 
 @dataclass
@@ -90,7 +90,7 @@ class _Recorder:
         self._alive: list[Any] = []  # so that no address is used twice
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
         self.tensors: list[Tensor] = []  # arguments
-        self._used = dict.fromkeys(_TAKEN, 1)
+        self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
 
     def name(self, wish: str) -> str:
         """`wish` as an identifier that no other value has."""
@@ -194,13 +194,14 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     accumulating = [t for t, g in before.values() if g is not None]
     arguments += [recorder.enter(f"gradient_of_{name}", g.data, "argument")
                   for name, (_, g) in before.items() if g is not None]
-    memory = [(t, t.data, t.data.copy()) for t in (*watch.tensors.values(), *recorder.tensors)]
+    memory = [(t, t.data, t.data.copy(), t.version) for t in (*watch.tensors.values(), *recorder.tensors)]
 
     def undo() -> None:
         ledger.undo()
-        for t, data, content in memory:
-            np.copyto(data, content)
-            t.data = data
+        for t, data, content, version in memory:
+            if data.flags.writeable:
+                np.copyto(data, content)
+            t.data, t._version[0] = data, version
         for t, g in before.values():
             t.grad = g
 
@@ -225,7 +226,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
 
 
 def _argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
-    called = function if hasattr(function, "__code__") else function.__call__
+    called = function if hasattr(function, "__code__") else function.__call__  # type: ignore[operator]
     code = getattr(called, "__code__", None)
     names = list(code.co_varnames[:code.co_argcount]) if code is not None else []
     if hasattr(called, "__self__"):

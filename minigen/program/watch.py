@@ -20,6 +20,7 @@ from ..tensor import Tensor
 __all__ = ["Watch"]
 
 _SIMPLE = (int, float, bool, str, bytes, type(None), np.dtype, np.generic)
+_FOREIGN = ("numpy", "numba", "threading", "minigen.program", "minigen.autograd")
 _SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, Number)
 
 
@@ -33,7 +34,7 @@ class Watch:
         self._seen: set[int] = set()
         self._kept: list[Any] = []  # what `_seen` knows by address must stay alive
         # an object that is called is what its __call__ is bound to
-        self._function(function if hasattr(function, "__code__") else function.__call__, "")
+        self._function(function if hasattr(function, "__code__") else function.__call__, "")  # type: ignore[operator]
 
     def holds(self) -> Callable[[], bool]:
         """A function that tells, in a few microseconds, whether everything is as it is now."""
@@ -78,7 +79,7 @@ class Watch:
             return
         self._remember(function)
         if function.__module__ and function.__module__.startswith("minigen."):
-            names: dict[str, Any] = {}  # its globals are the engine
+            names: dict[Any, Any] = {}  # its globals are the engine
         else:
             names = {n: function.__globals__[n] for n in _names(function.__code__) if n in function.__globals__}
             self._places += [(function.__globals__, n, v) for n, v in names.items() if isinstance(v, _SIMPLE)]
@@ -112,7 +113,9 @@ class Watch:
             items: Iterator[tuple[Any, Any]] = iter(enumerate(value))
         elif isinstance(value, dict):
             items = iter(list(value.items()))
-        elif hasattr(value, "__dict__") and not type(value).__module__.startswith(("numpy", "numba", "threading")):
+        elif hasattr(value, "__dict__") and not type(value).__module__.startswith(_FOREIGN):
+            if hasattr(value, "training"):  # the mode of a module is its class's until it is first set
+                vars(value).setdefault("training", value.training)
             hidden = {d.slot for c in type(value).__mro__ for d in vars(c).values() if isinstance(d, HostNumber)}
             items = iter([(k, v) for k, v in vars(value).items() if k not in hidden])
         else:

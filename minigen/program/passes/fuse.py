@@ -44,7 +44,7 @@ def fuse_loops(program: Program) -> None:
     instructions = program.instructions
     units = _gather(program)
     order = _ordered(units, dependencies(instructions))
-    used = {}
+    used: dict[Value, set[Instruction]] = {}
     for i in instructions:
         for v in i.reads:
             used.setdefault(v, set()).add(i)

@@ -59,8 +59,8 @@ def _fixed(program: Program) -> set[Value]:
         for v in i.reads:
             if v.kind in ("state", "constant"):
                 fixed.add(v)
-        v = i.outputs[0] if i.outputs else None
-        if i.name in VIEWS and v is not None and i.reads[0] in fixed:
+        if i.name in VIEWS and i.reads[0] in fixed:
+            v = i.output
             assert isinstance(i.op, Op)
             source = i.reads[0]
             array = i.op.forward(of(source), **i.attrs)
