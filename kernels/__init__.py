@@ -2,6 +2,7 @@
 
     elementwise   exp log log1p tanh sigmoid softplus erf gelu leaky_relu gate bernoulli_nll
     matmul        the ladder of matrix products, with bias, activation and accumulation fused
+    reductions    sum softmax log_softmax logsumexp normalise, along any axes
     optimizers    sgd rmsprop adam ema (in place)
     random        random_bits uniform normal (a function of seed and draw; no state)
 
@@ -26,6 +27,7 @@ import numpy as np
 from .cpu import elementwise as _elementwise
 from .cpu import matmul as _ladder
 from .cpu import optimizers as _optimizers
+from .cpu import reductions as _reductions
 from .cpu.random import normal, random_bits, uniform
 
 __all__ = [
@@ -39,13 +41,18 @@ __all__ = [
     "leaky_relu",
     "log",
     "log1p",
+    "log_softmax",
+    "logsumexp",
     "matmul",
     "normal",
+    "normalise",
     "random_bits",
     "rmsprop",
     "sgd",
     "sigmoid",
+    "softmax",
     "softplus",
+    "sum",
     "tanh",
     "uniform",
 ]
@@ -96,6 +103,11 @@ leaky_relu = _by_type(_elementwise.leaky_relu)
 gate = _by_type(_elementwise.gate)
 bernoulli_nll = _by_type(_elementwise.bernoulli_nll)
 matmul = _by_type(_ladder.matmul)
+sum = _by_type(_reductions.sum)
+softmax = _by_type(_reductions.softmax)
+log_softmax = _by_type(_reductions.log_softmax)
+logsumexp = _by_type(_reductions.logsumexp)
+normalise = _by_type(_reductions.normalise)
 sgd = _by_type(_optimizers.sgd)
 rmsprop = _by_type(_optimizers.rmsprop)
 adam = _by_type(_optimizers.adam)

@@ -27,13 +27,18 @@ __all__ = [
     "leaky_relu",
     "log",
     "log1p",
+    "log_softmax",
+    "logsumexp",
     "matmul",
     "normal",
+    "normalise",
     "random_bits",
     "rmsprop",
     "sgd",
     "sigmoid",
+    "softmax",
     "softplus",
+    "sum",
     "tanh",
     "uniform",
 ]
@@ -135,9 +140,10 @@ def matmul(
 ) -> Array:
     """out = activation(a b + bias), or with `accumulate` activation(out + a b + bias), summed in float64.
 
-    `rung` and `threads` say how a kernel gets there, which is nothing to the contract.
+    Stacks (..., m, k) and (..., k, n) are broadcast over their leading axes and multiplied one by one. `rung` and
+    `threads` say how a kernel gets there, which is nothing to the contract.
     """
-    left, right = (a.T if transpose_a else a), (b.T if transpose_b else b)
+    left, right = (a.swapaxes(-1, -2) if transpose_a else a), (b.swapaxes(-1, -2) if transpose_b else b)
     with np.errstate(all="ignore"):
         y = left.astype(np.float64) @ right.astype(np.float64)
         if accumulate and out is not None:
@@ -153,6 +159,64 @@ def matmul(
 
 
 _CURVES = {"tanh": tanh, "sigmoid": sigmoid, "gelu": gelu, "softplus": softplus}
+
+
+# --- reductions ------------------------------------------------------------------------------------------------
+
+
+Axes = int | Sequence[int] | None
+
+
+def _through_longdouble(function: Callable[..., Any], x: Array) -> Array:
+    """Evaluate in the widest float that there is, for float64 as well, and round once."""
+    with np.errstate(all="ignore"):
+        return np.array(function(x.astype(np.longdouble)), dtype=x.dtype, order="C")
+
+
+def _axes(axis: Axes) -> int | tuple[int, ...] | None:
+    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+
+
+def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    """y = the sum of x over `axis`, all axes by default; 0 of nothing."""
+    return _through_longdouble(lambda t: t.sum(axis=_axes(axis), keepdims=keepdims), x)
+
+
+def logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Array:
+    """y = ln sum_i e^(x_i) along `axis`, finite wherever x is; -inf of nothing."""
+    y = _through_longdouble(lambda t: np.logaddexp.reduce(t, axis=axis, keepdims=True, initial=-np.inf), x)
+    return y if keepdims else y.squeeze(axis)
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """y_i = e^(x_i) / sum_j e^(x_j) along `axis`; NaN where the largest is infinite."""
+
+    def formula(t: Array) -> Array:
+        e = np.exp(t - t.max(axis=axis, keepdims=True, initial=-np.inf))
+        return e / e.sum(axis=axis, keepdims=True)
+
+    return _through_longdouble(formula, x)
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """y_i = x_i - ln sum_j e^(x_j) along `axis`; NaN where the largest is infinite."""
+
+    def formula(t: Array) -> Array:
+        t = t - t.max(axis=axis, keepdims=True, initial=-np.inf)
+        return t - np.log(np.exp(t).sum(axis=axis, keepdims=True))
+
+    return _through_longdouble(formula, x)
+
+
+def normalise(x: Array, axis: Axes, eps: float) -> Array:
+    """y = (x - m) / sqrt(v + eps), m the mean and v the mean of (x - m)^2 over `axis`."""
+
+    def formula(t: Array) -> Array:
+        count = np.ones_like(t).sum(axis=_axes(axis), keepdims=True)
+        t = t - t.sum(axis=_axes(axis), keepdims=True) / count
+        return t / np.sqrt((t * t).sum(axis=_axes(axis), keepdims=True) / count + eps)
+
+    return _through_longdouble(formula, x)
 
 
 # --- optimizers ------------------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
     """One kernel for float32 and float64: `kernel[x.dtype](...)`, compiled when first looked up.
 
     `make(dtype)` gives the loop in Python. `arguments` describes what it takes, a letter each: `a` for a
-    contiguous one-dimensional array of the dtype, `d` for a float64, `u` for a uint64. What is stored is the
-    compiled entry point itself: it costs half of Numba's dispatcher, and takes a read-only array without
-    compiling a second time. The caller must pass what `arguments` promises.
+    contiguous one-dimensional array of the dtype, `d` for a float64, `i` for an int64, `u` for a uint64. What is
+    stored is the compiled entry point itself: it costs half of Numba's dispatcher, and takes a read-only array
+    without compiling a second time. The caller must pass what `arguments` promises.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
 def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
     """Compile for the types that the letters describe, and return the compiled function itself."""
     array = numba.types.Array(numba.from_dtype(dtype), 1, "C")
-    types = {"a": array, "d": numba.float64, "u": numba.uint64}
+    types = {"a": array, "d": numba.float64, "i": numba.int64, "u": numba.uint64}
     signature = tuple(types[letter] for letter in arguments)
     dispatcher.compile(signature)
     return dispatcher.overloads[signature].entry_point

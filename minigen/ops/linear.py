@@ -6,7 +6,7 @@ import math
 
 from .. import kernels
 from ..autograd import op
-from ..backend import Array
+from ..backend import Array, device_of
 from ..errors import ShapeError
 from ..tensor import Tensor
 from .shape import reshape, swap_last
@@ -23,7 +23,7 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: a {a.shape} and b {b.shape}: the last axis of a ({a.shape[-1]}) and "
                          f"the last but one of b ({b.shape[-2]}) must be equal")
-    if a.ndim == 2 == b.ndim and a.dtype == b.dtype and a.dtype.kind == "f":
+    if a.dtype == b.dtype and a.dtype.kind == "f" and (a.ndim == 2 == b.ndim or device_of(a) == "cpu"):
         return kernels.matmul(a, b)
     return a @ b
 

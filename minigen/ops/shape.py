@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import kernels
 from ..autograd import op
-from ..backend import Array, add_at, as_key, device_of, namespace
+from ..backend import Array, add_at, as_key, namespace
 from ..errors import ShapeError
 from ..tensor import Tensor
 
@@ -83,12 +83,8 @@ def sum_to(x: Array, *, shape: Sequence[int]) -> Array:
 
 
 def summed(x: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
-    """The sum of an array in its own float type; on the GPU in an order that follows from its shape alone."""
-    if x.dtype.kind != "f":
-        return x.sum(axis=axis, keepdims=keepdims)
-    if device_of(x) == "gpu":
-        return kernels.on("gpu").sum(x, axis, keepdims)
-    return x.sum(axis=axis, keepdims=keepdims, dtype=x.dtype)
+    """The sum of an array in its own float type, in an order that follows from its shape alone."""
+    return kernels.sum(x, axis, keepdims) if x.dtype.kind == "f" else x.sum(axis=axis, keepdims=keepdims)
 
 
 @sum_to.vjp

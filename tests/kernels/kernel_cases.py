@@ -46,6 +46,7 @@ OPTIMIZERS: list[tuple[str, int, dict[str, Any]]] = [
 ]
 
 RANDOM = ("normal", "random_bits", "uniform")
+REDUCTIONS = ("log_softmax", "logsumexp", "normalise", "softmax", "sum")
 
 
 def layouts(x: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

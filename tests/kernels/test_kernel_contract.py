@@ -7,14 +7,14 @@ import inspect
 from pathlib import Path
 
 import pytest
-from kernel_cases import ELEMENTWISE, OPTIMIZERS, RANDOM
+from kernel_cases import ELEMENTWISE, OPTIMIZERS, RANDOM, REDUCTIONS
 
 from minigen import kernels
 from minigen.kernels import reference, scalar, scalar64, scalar_random
 
 
 def test_every_kernel_has_a_reference_and_a_row() -> None:
-    rows = {*ELEMENTWISE, *(name for name, _, _ in OPTIMIZERS), *RANDOM, "matmul"}
+    rows = {*ELEMENTWISE, *(name for name, _, _ in OPTIMIZERS), *RANDOM, *REDUCTIONS, "matmul"}
     assert set(kernels.__all__) == rows
     assert set(reference.__all__) == rows
 

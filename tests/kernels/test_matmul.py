@@ -157,3 +157,48 @@ def test_the_reference_is_the_definition(rng: np.random.Generator) -> None:
     out = old.copy()
     assert reference.matmul(a, b.T.copy(), transpose_b=True, bias=bias, out=out, accumulate=True) is out
     assert_close(out, oracle(a, b, bias, None, old), bound)
+
+
+STACKS = [
+    ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 6)), ((1, 3, 4), (2, 4, 1)),
+    ((0, 3, 4), (4, 5)), ((2, 0, 4), (2, 4, 5)), ((2, 3, 0), (2, 0, 5)), ((2, 3, 4), (2, 4, 0)), ((5, 1, 33), (5, 33, 17)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rung", ["naive", "vector", "blas", "best"])
+def test_stacks(rung: str, dtype: type, rng: np.random.Generator) -> None:
+    for left, right in STACKS:
+        a, b = rng.standard_normal(left).astype(dtype), rng.standard_normal(right).astype(dtype)
+        expected = a.astype(np.float64) @ b.astype(np.float64)
+        bound = (left[-1] + 8) * np.finfo(dtype).eps * (abs(a).astype(np.float64) @ abs(b) + 1e-3)
+        turned = np.ascontiguousarray(a.swapaxes(-1, -2)), np.ascontiguousarray(b.swapaxes(-1, -2))
+        for y in (
+            matmul(a, b, rung=rung),
+            matmul(turned[0], turned[1], transpose_a=True, transpose_b=True, rung=rung),
+            matmul(turned[0].swapaxes(-1, -2), b, rung=rung),
+        ):
+            assert y.dtype == dtype and y.flags.c_contiguous
+            assert_close(y, expected, bound)
+        assert_close(reference.matmul(a, b), expected, bound)
+
+
+def test_stacks_that_do_not_match_are_refused() -> None:
+    a, b = np.ones((2, 3, 4), np.float32), np.ones((3, 4, 5), np.float32)
+    with pytest.raises(ValueError, match="2,.*3,|could not be broadcast"):
+        matmul(a, b)
+    with pytest.raises(ValueError, match="4 columns, 3 rows"):
+        matmul(a, a)
+    with pytest.raises(TypeError, match="float32 and float64"):
+        matmul(a, np.ones((2, 4, 5)))
+    with pytest.raises(ValueError, match="matrices expected"):
+        matmul(a, b[0], bias=np.ones(5, np.float32))
+    with pytest.raises(ValueError, match="matrices expected"):
+        matmul(a, np.ones(4, np.float32))
+
+
+def test_unaligned_stacks(rng: np.random.Generator) -> None:
+    a = np.empty(2 * 3 * 4 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(2, 3, 4)
+    a[...] = rng.standard_normal(a.shape)
+    b = rng.standard_normal((2, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(matmul(a, b), matmul(a.copy(), b))

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...threads import get_threads, may_start_threads
 from .blocked import blocked
-from .engine import entry_point, multiply, multiply_in_parallel
+from .engine import entry_point, multiply, multiply_in_parallel, multiply_stacks
 from .epilogue import ACTIVATIONS, activate
 from .loop_order import loop_order
 from .naive import naive
@@ -64,17 +65,22 @@ def matmul(
     `set_threads` allows for the rungs "parallel" and "best", one for the others; "blas" goes by `set_threads` alone.
     An empty sum (k = 0) is 0. The bits of the result do not depend on the number of threads.
 
+    Stacks of matrices, a (..., m, k) and b (..., k, n), are broadcast over their leading axes and multiplied one by
+    one; they take neither bias, activation nor out.
+
     Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps, is missing
     for `accumulate`, or cannot be written; TypeError for other dtypes, or dtypes that differ.
     """
     if transpose_a:
-        a = a.T
+        a = a.swapaxes(-1, -2)
     if transpose_b:
-        b = b.T
+        b = b.swapaxes(-1, -2)
     try:
         (m, k), (k_of_b, n) = a.shape, b.shape
     except ValueError:
-        raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
+        if not (bias is activation is out is None) or accumulate:
+            raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
+        return _stacks(a, b, rung, threads)
     dtype = a.dtype
     if k != k_of_b:
         raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
@@ -112,6 +118,27 @@ def matmul(
             multiply_in_parallel(c, a, b, bias, accumulate, activation, slope, packing, threads)
     if c is not out:
         out[...] = c
+    return out
+
+
+def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:
+    """The product of each matrix of a with its fellow of b."""
+    if a.ndim < 2 or b.ndim < 2:
+        raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}")
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    if b.ndim == 2 and a.flags.c_contiguous:  # the same b for all: one tall product
+        return matmul(a.reshape(math.prod(a.shape[:-1]), k), b, rung=rung, threads=threads).reshape(*a.shape[:-1], n)
+    leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = np.empty((*leading, m, n), a.dtype)
+    count = math.prod(leading)
+    left = np.broadcast_to(a, (*leading, m, k)).reshape(count, m, k)
+    right = np.broadcast_to(b, (*leading, *b.shape[-2:])).reshape(count, *b.shape[-2:])
+    stack = out.reshape(count, m, n)
+    if rung == "best" and out.size and k == b.shape[-2] and a.dtype == b.dtype and m * n * k < _PARALLEL_WORK:
+        multiply_stacks(stack, left, right, BY_SIZE)
+    else:
+        for i in range(count):
+            matmul(left[i], right[i], out=stack[i], rung=rung, threads=threads)
     return out
 
 

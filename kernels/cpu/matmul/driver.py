@@ -37,9 +37,9 @@ def buffer_size(tile: Tile) -> int:
 
 
 @jit()
-def _begin(block: int, total: int, blocks: int) -> int:
-    """Where a block begins when `total` is cut into `blocks` parts that differ by at most 1."""
-    return block * (total // blocks) + min(block, total % blocks)
+def _begin(block: int, size: int, larger: int) -> int:
+    """Where a block begins, when the first `larger` blocks are of size + 1 and all others of `size`."""
+    return block * size + min(block, larger)
 
 
 def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
@@ -91,35 +91,40 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
         most = most_vectors if how_b else wide[(m + tiles - 1) // tiles - 1]
         strips = (vectors + most - 1) // most
         steps = max(1, (k + kc - 1) // kc)
+        tile, taller, strip, wider = m // tiles, m % tiles, vectors // strips, vectors % strips
         qa = q[: kc * row_blocks * most_rows].reshape((kc * row_blocks, most_rows))
         qb = q[kc * row_blocks * most_rows :].reshape((kc * panels, width * most_vectors))
         left, right = (qa.T if how_a else a), (qb if how_b else b)
         for first_strip in range(0, strips, panels):
             end_strip = min(first_strip + panels, strips)
             for step in range(steps):
-                p, end_p = _begin(step, k, steps), _begin(step + 1, k, steps)
+                p, end_p = _begin(step, k // steps, k % steps), _begin(step + 1, k // steps, k % steps)
                 depth = end_p - p
                 origin = start if step == 0 else FROM_C
                 if how_b:
                     for s in range(first_strip, end_strip):
-                        j, end_j = j0 + width * _begin(s, vectors, strips), j0 + width * _begin(s + 1, vectors, strips)
+                        j, end_j = j0 + width * _begin(s, strip, wider), j0 + width * _begin(s + 1, strip, wider)
                         pack(qb, (s - first_strip) * kc, b, p, j, depth, min(end_j, j1) - j, how_b)
                 for first_tile in range(0, tiles, row_blocks):
                     end_tile = min(first_tile + row_blocks, tiles)
                     if how_a:
                         for t in range(first_tile, end_tile):
-                            i, end_i = i0 + _begin(t, m, tiles), i0 + _begin(t + 1, m, tiles)
+                            i, end_i = i0 + _begin(t, tile, taller), i0 + _begin(t + 1, tile, taller)
                             pack_left(qa, (t - first_tile) * kc, a.T, p, i, depth, end_i - i, how_a)
                     for s in range(first_strip, end_strip):
-                        j, end_j = j0 + width * _begin(s, vectors, strips), j0 + width * _begin(s + 1, vectors, strips)
+                        j, end_j = j0 + width * _begin(s, strip, wider), j0 + width * _begin(s + 1, strip, wider)
                         columns = min(end_j, j1) - j
                         pb, jb = ((s - first_strip) * kc, 0) if how_b else (p, j)
                         for t in range(first_tile, end_tile):
-                            i, end_i = i0 + _begin(t, m, tiles), i0 + _begin(t + 1, m, tiles)
+                            i, end_i = i0 + _begin(t, tile, taller), i0 + _begin(t + 1, tile, taller)
                             ia, pa = (0, (t - first_tile) * kc) if how_a else (i, p)
                             micro(end_i - i, columns, c, i, j, origin, bias, left, ia, pa, right, pb, jb, depth)
-                        if activation and step == steps - 1:
-                            begin, end = i0 + _begin(first_tile, m, tiles), i0 + _begin(end_tile, m, tiles)
-                            epilogue(c, begin, end, j, j + columns, activation, slope)
+                    if activation and step == steps - 1:  # rows as long as they come: the longer, the better the vectors
+                        i, end_i = i0 + _begin(first_tile, tile, taller), i0 + _begin(end_tile, tile, taller)
+                        j, end_j = (
+                            j0 + width * _begin(first_strip, strip, wider),
+                            j0 + width * _begin(end_strip, strip, wider),
+                        )
+                        epilogue(c, i, end_i, j, min(end_j, j1), activation, slope)
 
     return product

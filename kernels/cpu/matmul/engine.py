@@ -18,14 +18,15 @@ from .host import Tile, tile_for
 from .indirect import address_of_overload
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .parallel import make_shared_product, team_of
-from .whole import make_whole, packing_of
+from .whole import make_stack, make_whole, packing_of
 
-__all__ = ["entry_point", "multiply", "multiply_in_parallel"]
+__all__ = ["entry_point", "multiply", "multiply_in_parallel", "multiply_stacks"]
 
 Array = NDArray[Any]
 
 _PRODUCT = "ciiiiiammiiaid"
 _WHOLE = "icmmaiiaid"
+_STACK = "isttaiiaid"
 _SHARED = "iiiciammiicid"
 
 
@@ -39,14 +40,16 @@ class Engine(NamedTuple):
 
 
 def signature(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
-    """The types that the letters stand for: `c` a contiguous matrix, `m` any matrix, `a` a contiguous vector, `i` an
-    int64, `d` a float64.
+    """The types that the letters stand for: `c` a contiguous matrix, `m` any matrix, `s` and `t` a stack of those,
+    `a` a contiguous vector, `i` an int64, `d` a float64.
     """
     number = numba.from_dtype(dtype)
     types = {
         "a": numba.types.Array(number, 1, "C"),
         "c": numba.types.Array(number, 2, "C"),
         "m": numba.types.Array(number, 2, "A"),
+        "s": numba.types.Array(number, 3, "C"),
+        "t": numba.types.Array(number, 3, "A"),
         "i": numba.int64,
         "d": numba.float64,
     }
@@ -69,6 +72,16 @@ def _loops(dtype: np.dtype) -> tuple[Tile, Any]:
     return tile, make_product(dtype, tile)
 
 
+@functools.cache
+def _whole(dtype: np.dtype) -> Any:
+    return make_whole(_loops(dtype)[1])
+
+
+@functools.cache
+def _stack(dtype: np.dtype) -> Callable[..., bool]:
+    return entry_point(make_stack(_whole(dtype)), _STACK, dtype)
+
+
 class _Engines(dict[np.dtype, Engine]):
     """The engine of each dtype, compiled when first looked up."""
 
@@ -76,7 +89,7 @@ class _Engines(dict[np.dtype, Engine]):
         _, product = _loops(dtype)
         entry_point(product, _PRODUCT, dtype)
         address = address_of_overload(product, signature(_PRODUCT, dtype)) if isinstance(product, Dispatcher) else 0
-        whole = entry_point(make_whole(product), _WHOLE, dtype)
+        whole = entry_point(_whole(dtype), _WHOLE, dtype)
         engine = self[dtype] = Engine(address, whole, np.zeros(0, dtype), _buffers(dtype, 1)[0])
         return engine
 
@@ -122,6 +135,15 @@ def multiply(
     code = ACTIVATIONS[activation]
     if not whole(address, c, a, b, bias, accumulate, packing, q, code, slope):
         whole(address, c, np.array(a), np.array(b), bias, accumulate, packing, q, code, slope)
+
+
+def multiply_stacks(c: Array, a: Array, b: Array, packing: int) -> None:
+    """C_i = A_i B_i for each matrix of three stacks."""
+    dtype = c.dtype
+    address, _, no_bias, q = _engines[dtype]
+    stack = _stack(dtype)
+    if not stack(address, c, a, b, no_bias, 0, packing, q, 0, 0.0):
+        stack(address, c, np.array(a), np.array(b), no_bias, 0, packing, q, 0, 0.0)
 
 
 def multiply_in_parallel(

@@ -24,38 +24,40 @@ ACTIVATIONS = {None: 0, "relu": 1, "leaky_relu": 1, "tanh": 2, "sigmoid": 3, "ge
 """The numbers by which compiled code knows the activations; relu is leaky_relu with slope 0."""
 
 
-def _over_block(formula: Callable[..., Any]) -> Callable[..., None]:
+def _over_row(formula: Callable[..., Any]) -> Callable[..., None]:
     @jit(CONTRACT)
-    def over_block(c: Array, i0: int, i1: int, j0: int, j1: int) -> None:
-        for i in range(i0, i1):
-            row = c[i, j0:j1]  # counted from 0: an index that might be negative would keep the loop from vectors
-            for j in range(row.size):
-                row[j] = formula(row[j])
+    def over_row(row: Array) -> None:
+        for j in range(row.size):  # over all of a row: that is what the compiler makes vectors of
+            row[j] = formula(row[j])
 
-    return over_block
+    return over_row
 
 
 def make_epilogue(dtype: np.dtype) -> Callable[..., None]:
     """epilogue(c, i0, i1, j0, j1, activation, slope): C[i0:i1, j0:j1] = activation(C[i0:i1, j0:j1])."""
     formulas = (scalar if dtype == np.float32 else scalar64).FORMULAS
-    leaky_relu = formulas["leaky_relu"]
-    tanh, sigmoid, gelu, softplus = (_over_block(formulas[name]) for name in ("tanh", "sigmoid", "gelu", "softplus"))
+    leaky_formula = formulas["leaky_relu"]
+    tanh, sigmoid, gelu, softplus = (_over_row(formulas[name]) for name in ("tanh", "sigmoid", "gelu", "softplus"))
+
+    @jit(CONTRACT)
+    def leaky_relu(row: Array, slope: Any) -> None:
+        for j in range(row.size):
+            row[j] = leaky_formula(row[j], slope)
 
     @jit(CONTRACT)
     def epilogue(c: Array, i0: int, i1: int, j0: int, j1: int, activation: int, slope: float) -> None:
-        if activation == 1:
-            s = c.dtype.type(slope)
-            for i in range(i0, i1):
-                for j in range(j0, j1):
-                    c[i, j] = leaky_relu(c[i, j], s)
-        elif activation == 2:
-            tanh(c, i0, i1, j0, j1)
-        elif activation == 3:
-            sigmoid(c, i0, i1, j0, j1)
-        elif activation == 4:
-            gelu(c, i0, i1, j0, j1)
-        elif activation == 5:
-            softplus(c, i0, i1, j0, j1)
+        for i in range(i0, i1):
+            row = c[i, j0:j1]
+            if activation == 1:
+                leaky_relu(row, c.dtype.type(slope))
+            elif activation == 2:
+                tanh(row)
+            elif activation == 3:
+                sigmoid(row)
+            elif activation == 4:
+                gelu(row)
+            elif activation == 5:
+                softplus(row)
 
     return epilogue
 
