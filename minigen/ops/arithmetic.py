@@ -11,8 +11,28 @@ from ..errors import DataError, DTypeError
 from ..tensor import Tensor
 from .elementwise import log
 
-__all__ = ["abs", "add", "astype", "clip", "div", "equal", "less", "less_equal", "maximum", "minimum", "mul", "neg",
-           "full_like", "not_equal", "pow", "require_unit", "sign", "sub", "to_device", "where"]
+__all__ = [
+    "abs",
+    "add",
+    "astype",
+    "clip",
+    "div",
+    "equal",
+    "full_like",
+    "less",
+    "less_equal",
+    "maximum",
+    "minimum",
+    "mul",
+    "neg",
+    "not_equal",
+    "pow",
+    "require_unit",
+    "sign",
+    "sub",
+    "to_device",
+    "where",
+]
 
 
 @op

@@ -12,7 +12,8 @@ UNARY = [
     ops.tanh, ops.sigmoid, ops.softplus, ops.erf, ops.gelu, ops.neg, ops.abs, ops.sign, ops.relu,
     lambda x: ops.exp(ops.clip(x, low=-3.0, high=3.0)), lambda x: ops.log(ops.abs(x) + 0.5),
     lambda x: ops.log1p(x * x), lambda x: ops.sqrt(x * x + 0.1), lambda x: ops.leaky_relu(x, slope=0.2),
-    lambda x: x ** 2, lambda x: (x * x + 1.0) ** -0.5, lambda x: (x * x + 1.0) ** 1.3, lambda x: x / 2.0, lambda x: 3.0 - x,
+    lambda x: x ** 2, lambda x: (x * x + 1.0) ** -0.5, lambda x: (x * x + 1.0) ** 1.3, lambda x: x / 2.0,
+    lambda x: 3.0 - x,
     lambda x: x * 1.0, lambda x: x + 0.0, lambda x: ops.clip(x, low=-0.5, high=0.7),
     lambda x: x.astype(x.dtype), lambda x: ops.full_like(x, value=0.25) * x,
 ]
@@ -28,8 +29,9 @@ REDUCING = [
     lambda x: ops.sum_to(x, shape=x.shape[-1:]), lambda x: x.min(0),
 ]
 SHAPING = [
-    lambda x: x.T, lambda x: x.reshape(-1), lambda x: x.reshape(1, -1), lambda x: x[0], lambda x: x[..., ::2], lambda x: x[::-1],
-    lambda x: ops.broadcast_to(x, shape=(2, *x.shape)), lambda x: ops.swap_last(x) if x.ndim > 1 else x,
+    lambda x: x.T, lambda x: x.reshape(-1), lambda x: x.reshape(1, -1), lambda x: x[0], lambda x: x[..., ::2],
+    lambda x: x[::-1], lambda x: ops.broadcast_to(x, shape=(2, *x.shape)),
+    lambda x: ops.swap_last(x) if x.ndim > 1 else x,
     lambda x: ops.concatenate(x, x), lambda x: ops.stack(x, x, axis=-1), lambda x: x[np.array([0, 0])],
     lambda x: ops.softmax(x), lambda x: ops.log_softmax(x), lambda x: ops.normalise(x, axis=-1, eps=0.1),
 ]
@@ -48,7 +50,8 @@ class Step:
         values = [self.draws.normal(size=s).astype(dtype) for s in shapes]
         self.weights = [Parameter(v) for v in values]
         self.noise = mg.Generator(seed)
-        makers = [mg.optim.SGD, lambda p: mg.optim.SGD(p, momentum=0.9, nesterov=True), mg.optim.Adam, mg.optim.AdamW, mg.optim.RMSprop]
+        makers = [mg.optim.SGD, lambda p: mg.optim.SGD(p, momentum=0.9, nesterov=True), mg.optim.Adam, mg.optim.AdamW,
+                  mg.optim.RMSprop]
         self.optimizer = makers[self.draws.integers(len(makers))](self.weights)
         self.trains = bool(self.draws.integers(3))
         self.clips = bool(self.draws.integers(2))

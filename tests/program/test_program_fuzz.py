@@ -1,7 +1,7 @@
 """Random steps: the compiled one and the eager one leave the same results and the same weights.
 
 2 000 steps run with the generated loops interpreted (the same text that Numba compiles, element by element), which
-covers the trace, all passes, memory and source; 40 of them run through Numba as well.
+covers the trace, all passes, memory and source; 30 of them run through Numba as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def alike(a, b, dtype):
 def check(seed, dtype, interpret):
     eager, traced = Step(seed, dtype), Step(seed, dtype)
     compiled = CompiledStep(traced, interpret)
-    for call in range(3):
+    for call in range(2):
         x = np.random.default_rng(1000 * seed + call).normal(size=(3, 4)).astype(dtype)
         results = compiled(x)
         kept = [t.data.copy() for t in results]
@@ -35,8 +35,8 @@ def check(seed, dtype, interpret):
         for ours, expected in zip(traced.weights, eager.weights, strict=True):
             alike(ours.data, expected.data, dtype)
     assert traced.noise.state() == eager.noise.state()
+    compiled(x)
     for t, before in zip(results, kept, strict=True):
-        compiled(x)
         np.testing.assert_array_equal(t.data, before)  # a result is not overwritten by later calls
     assert len(compiled.programs) == 1
 
@@ -49,5 +49,5 @@ def test_a_random_step_is_what_eager_gives(block):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_random_step_is_what_eager_gives_through_numba(dtype):
-    for seed in range(20):
+    for seed in range(15):
         check(seed, dtype, interpret=False)

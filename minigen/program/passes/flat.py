@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-
 from ...host import Number
 from ..ir import Instruction, Program, Value
 
