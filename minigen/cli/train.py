@@ -44,7 +44,7 @@ def _presets() -> list[str]:
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
-@click.option("--compile/--no-compile", "compiled", default=True, help="Run the training step as a program. [default: on]")
+@click.option("--compile/--no-compile", "compiled", default=True, help="The step as a program.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bool, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE, and draw what it learned.

@@ -67,7 +67,8 @@ def expression(i: Instruction, x: list[str], constant: Constant, module: str) ->
         low, high = constant(a["low"]), constant(a["high"])
         return f"{low} if {x[0]} < {low} else ({high} if {x[0]} > {high} else {x[0]})"
     if name == "sign":
-        return f"{constant(1.0)} if {x[0]} > {constant(0.0)} else ({constant(-1.0)} if {x[0]} < {constant(0.0)} else {x[0]})"
+        zero = constant(0.0)
+        return f"{constant(1.0)} if {x[0]} > {zero} else ({constant(-1.0)} if {x[0]} < {zero} else {x[0]})"
     if name == "where":
         return f"{x[1]} if {x[0]} else {x[2]}"
     if name in ("maximum", "minimum"):

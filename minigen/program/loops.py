@@ -130,10 +130,11 @@ class _Writer:
         names = [self._array(o.value) for o in self.arrays] + [f"{name}_" for name in self.numbers]
         text = "\n".join([f"def {{name}}({', '.join(names)}):", *(f"    {line}" for line in lines)])
         types = [f"{o.value.dtype}[{', '.join(':' * len(o.shape))}]" for o in self.arrays]
-        return Written(text, self.arrays, list(self.numbers.values()), "; ".join(types + ["float64"] * len(self.numbers)))
+        types += ["float64"] * len(self.numbers)
+        return Written(text, self.arrays, list(self.numbers.values()), "; ".join(types))
 
     def _count(self, depth: int) -> str:
-        """The length of an axis of the loop: read off an array that has it, so that other batch sizes share the loop."""
+        """The length of an axis of the loop: read off an array that has it, so that all batch sizes share it."""
         for operand in self.arrays:
             if depth in operand.axes:
                 return f"{self._array(operand.value)}.shape[{operand.axes.index(depth)}]"

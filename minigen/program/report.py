@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from . import runtime
 from .ir import Instruction
 
 if TYPE_CHECKING:
-    from .step import Runnable
+    from .runnable import Runnable
 
 __all__ = ["bytes_of", "explain", "flops_of"]
 
@@ -50,18 +51,25 @@ def explain(program: Runnable) -> str:
         total, total_floor = total + seconds[number], total_floor + floor
         shape = "x".join(map(str, (i.outputs or i.writes)[0].shape)) or "1"
         rows.append((str(number), i.phase, shape, f"{flops_of(i) / 1e3:.0f}", f"{bytes_of(i) / 1024:.1f}",
-                     f"{seconds[number] * 1e6:.1f}", f"{floor / max(seconds[number], 1e-9):.0%}", f"{i.name}, {i.site}"))
-    widths = [max(len(row[k]) for row in rows) for k in range(7)]
-    table = ["  ".join(cell.ljust(w) if k in (1, 2) else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=False)))
-             + f"  {row[7]}" for row in rows]
+                     f"{seconds[number] * 1e6:.1f}", f"{floor / max(seconds[number], 1e-9):.0%}",
+                     f"{i.name}, {i.site}"))
     plan = program.plan
     return "\n".join([
         program.program.name,
-        *table,
-        f"{len(program.traced)} operations became {len(program.emitted.lines)} lines; arena {plan.size / 1024:.0f} KiB, "
+        *_table(rows),
+        f"{len(program.traced)} operations became {len(rows) - 1} lines; arena {plan.size / 1024:.0f} KiB, "
         f"of which {plan.needed / 1024:.0f} are in use at once",
-        f"{total * 1e6:.0f} us, the floor {total_floor * 1e6:.0f} us ({peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s)",
+        f"{total * 1e6:.0f} us, the floor {total_floor * 1e6:.0f} us "
+        f"({peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s)",
     ])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns side by side: words to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = (1, 2, 7)
+    return ["  ".join(cell.ljust(w) if k in words else cell.rjust(w)
+                      for k, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
 def _limits() -> tuple[float, float]:

@@ -11,7 +11,7 @@ from ..backend import Array
 from ..errors import OutputError
 
 if TYPE_CHECKING:
-    from .step import Runnable
+    from .runnable import Runnable
 
 __all__ = ["load", "save"]
 
@@ -48,7 +48,7 @@ def save(program: Runnable, path: Path) -> None:
 
 
 def load(path: str) -> dict[str, dict[str, Array]]:
-    """What `save` wrote beside the file: arrays by name under "state", "constant" and "argument", numbers as numbers."""
+    """What `save` wrote beside the file: by name under "state", "constant" and "argument"; numbers are numbers."""
     found: dict[str, dict[str, Array]] = {"state": {}, "constant": {}, "argument": {}}
     with np.load(Path(path).with_suffix(".npz"), allow_pickle=False) as arrays:
         for key in arrays.files:

@@ -29,8 +29,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 # Names that the source has for other things.
-_TAKEN = ("np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena state "
-          "constant float bool abs range").split()
+_TAKEN = ("np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena "
+          "state constant float bool abs range").split()
 
 
 @dataclass
@@ -118,8 +118,8 @@ class _Recorder:
             return self.enter(name or "state", array, "state", tensor)
         where, _ = site()
         if any(id(base) in self._known or id(base) in self._state for base in _bases(array)):
-            raise GraphError(f"{where}: an array that NumPy made of a tensor's .data enters an operation, in a step that "
-                             "is being compiled: the program cannot see how. Use operations on the tensor itself")
+            raise GraphError(f"{where}: an array that NumPy made of a tensor's .data enters an operation, in a step "
+                             "that is being compiled: the program cannot see how. Use operations on the tensor itself")
         value = self.enter("captured", array, "constant")
         self.captured.append(Captured.of(value, array, where))
         return value
@@ -170,7 +170,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     function raises, what it had done is undone.
     """
     if trace.ledger is not None:
-        raise GraphError("a compiled step is called inside another that is being compiled: call the plain function there")
+        raise GraphError("a compiled step is called inside another that is being compiled: call the plain function")
     ledger = Ledger(lambda: site()[0])
     recorder = _Recorder(watch)
     arguments: list[Value] = []

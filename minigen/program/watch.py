@@ -45,8 +45,8 @@ class Watch:
             return f"x{len(names) - 1}"
 
         called = {id(c): name(c) for c, _, _ in self._places} | {id(c): name(c) for c, _ in self._lengths}
-        asked = [f"{called[id(c)]}.cell_contents is {name(v)}" if key == "cell_contents" and not isinstance(c, dict) else
-                 f"{called[id(c)]}[{key!r}] is {name(v)}" for c, key, v in self._places]
+        asked = [f"{called[id(c)]}{'.cell_contents' if isinstance(c, types.CellType) else f'[{key!r}]'} is {name(v)}"
+                 for c, key, v in self._places]
         asked += [f"len({called[id(c)]}) == {n}" for c, n in self._lengths]
         asked += [f"{'' if t.requires_grad else 'not '}{name(t)}.requires_grad" for t in self.tensors.values()]
         asked += [f"{name(t)}.grad is {'' if t.grad is None else 'not '}None" for t in self.tensors.values()]

@@ -1,4 +1,4 @@
-"""What is done to a program between the trace and the source: each pass a file, each changes the program it is given."""
+"""What is done to a program between the trace and the source: a file a pass, which changes the program it is given."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _placed(program: Program, members: list[Instruction]) -> tuple[list[Value], 
             parts.append(root)
         else:
             parts.append(Value(program.made(f"{g.name}_placed"), g.shape, g.dtype))
-            copies.append(Instruction("copy", (g,), {}, [parts[-1]], (), "update", i.site, "the gradient, in its place"))
+            copies.append(Instruction("copy", (g,), {}, [parts[-1]], (), "update", i.site, "in its place"))
     return parts, copies
 
 

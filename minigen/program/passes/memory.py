@@ -32,7 +32,8 @@ class Plan:
 def plan_memory(program: Program) -> Plan:
     """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory."""
     fixed = _fixed(program)
-    owners = [v for v in dict.fromkeys(v.root for v in fixed) if v.kind == "result"]
+    owners = [v for v in dict.fromkeys(v.root for i in program.instructions for v in (*i.reads, *i.outputs))
+              if v in fixed and v.kind == "result"]
     lives = _lives(program, owners)
     offsets: dict[Value, int] = {}
     for v in sorted(owners, key=lambda v: (-v.bytes, lives[v])):
@@ -105,15 +106,3 @@ def _free_place(v: Value, offsets: dict[Value, int], lives: dict[Value, tuple[in
             break
         place = max(place, -(-stop // _ALIGNMENT) * _ALIGNMENT)
     return place
-
-
-def overlaps(plan: Plan, lives: dict[Value, tuple[int, int]]) -> list[tuple[Value, Value]]:
-    """Pairs of values that are alive at once in the same bytes: none, if the plan is right."""
-    found = []
-    placed = list(plan.offsets.items())
-    for n, (a, start) in enumerate(placed):
-        for b, other in placed[:n]:
-            together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
-            if together and start < other + b.bytes and other < start + a.bytes:
-                found.append((a, b))
-    return found
