@@ -53,7 +53,7 @@ def compile_loop(function: Callable[..., None], types: str) -> Callable[..., Non
     if _DISABLED:
         return _quiet(function)
     code = function.__code__
-    description = repr((code.co_code, code.co_consts, code.co_names, code.co_varnames))
+    description = repr((code.co_code, code.co_consts, code.co_names, code.co_argcount))  # not the names of variables
     found = _compiled.get((description, types))
     if found is None:
         # Machine code from the cache is linked by name, and needs a module that can be imported.

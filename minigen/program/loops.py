@@ -143,7 +143,7 @@ class _Writer:
     def _assigned(self, i: Instruction) -> list[str]:
         """One element of a result, kept where it is needed later."""
         v = i.output
-        lines = [f"{v.name} = {self._term(i)}"]
+        lines = [f"{v.name} = {self._term(i)}{_said(i)}"]
         return [*lines, f"{self._element(v)} = {v.name}"] if v in self.of else lines
 
     def _add_sum(self, i: Instruction, before: list[list[str]], after: list[list[str]], inner: list[str]) -> None:
@@ -155,17 +155,21 @@ class _Writer:
         if in_memory:
             before[0].append(f"{self._array(v)}[{', '.join(':' * len(axes))}] = 0")
         if depth == len(self.groups) and self.groups:
-            inner.append(f"{self._element(v)} {'+=' if in_memory else '='} {term}")
+            inner.append(f"{self._element(v)} {'+=' if in_memory else '='} {term}{_said(i)}")
             return
         total = f"{v.name}_total"
         before[depth].append(f"{total} = 0.0")
-        inner.append(f"{total} = plus({total}, {term})")
+        inner.append(f"{total} = plus({total}, {term}){_said(i)}")
         if in_memory:
             after[depth].append(f"{self._element(v)} += np.{v.dtype}({total})")
             return
         after[depth].append(f"{v.name} = np.{v.dtype}({total})")
         if v in self.of:
             after[depth].append(f"{self._element(v)} = {v.name}")
+
+
+def _said(i: Instruction) -> str:
+    return f"  # {i.says}" if i.says else ""
 
 
 def _span(shape: tuple[int, ...], domain: tuple[int, ...]) -> tuple[bool, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable
@@ -160,7 +161,7 @@ def _bases(array: Array) -> list[Array]:
 def _equation(operation: Op) -> str:
     """The first equation of an operation's docstring."""
     lines = (operation.__doc__ or "").strip().splitlines()
-    return lines[0].split(",  dL")[0].split(";")[0] if lines else operation.name
+    return re.split(r",  dL|;|, [a-z]+ \(", lines[0])[0] if lines else operation.name
 
 
 def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:

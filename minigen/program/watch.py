@@ -144,10 +144,10 @@ def _at(container: Any, key: Any) -> Any:
     return container[key] if key < len(container) else None
 
 
-def _names(code: types.CodeType) -> set[str]:
-    """The global names in a function and in the functions within it."""
-    inner = [c for c in code.co_consts if inspect.iscode(c)]
-    return set(code.co_names).union(*map(_names, inner))
+def _names(code: types.CodeType) -> list[str]:
+    """The global names in a function and in the functions within it, in the order of their use."""
+    inner = [name for c in code.co_consts if inspect.iscode(c) for name in _names(c)]
+    return list(dict.fromkeys([*code.co_names, *inner]))
 
 
 def _called(container: Any) -> str:

@@ -181,4 +181,10 @@ def _as_instruction(unit: _Unit, members: list[Instruction], used: dict[Value, s
     phases = {i.phase for i in members}
     phase = next(p for p in ("update", "backward", "forward") if p in phases)
     return Instruction("loop", tuple(loop.inputs), {"loop": loop}, outputs, (), phase, last.site,
-                       "; ".join(dict.fromkeys(i.says for i in members)))
+                       members[0].says if len(members) == 1 else _summary(members))
+
+
+def _summary(members: list[Instruction]) -> str:
+    names = list(dict.fromkeys(i.name for i in members))
+    more = f" and {len(members) - 3} more" if len(members) > 3 else ""
+    return f"{', '.join(names[:3])}{more}, in one pass"
