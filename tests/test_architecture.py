@@ -43,8 +43,9 @@ MAY_IMPORT = {
     "models": MODELS,
     "program": {*TOOLS, "random", "draw"},
     "plots": {"errors"},
+    "bench_plots": set(),
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "threads"},
+    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
@@ -58,7 +59,7 @@ ONLY_IN = {
     "numba": ("kernels/cpu/", *ASKS_NUMBA),
     "llvmlite": ("kernels/cpu/", *ASKS_NUMBA),
     "pickle": ("kernels/cpu/cache.py",),
-    "matplotlib": ("minigen/plots.py", "minigen/draw.py"),
+    "matplotlib": ("minigen/plots.py", "minigen/bench_plots.py", "minigen/draw.py"),
     "safetensors": ("minigen/checkpoint.py",),
     "pooch": ("minigen/data/",),
     "click": ("minigen/cli/",),

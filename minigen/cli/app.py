@@ -18,6 +18,7 @@ COMMANDS = {
     "reconstruct": "Encode and decode held-out images with a trained VAE.",
     "info": "Show what a run was made of, or list all runs.",
     "gradcheck": "Hold the gradient of every operation against finite differences.",
+    "bench": "Measure the kernels: the limits of this machine, the matmul ladder, CPU and GPU.",
     "doctor": "Say what is installed, where things are kept, and what to do about what is not.",
 }
 

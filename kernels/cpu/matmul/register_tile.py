@@ -28,22 +28,26 @@ def _tile_4x4(c: Array, a: Array, b: Array, i: int, j0: int, j1: int, p: int) ->
     a10, a11, a12, a13 = a[i + 1, p], a[i + 1, p + 1], a[i + 1, p + 2], a[i + 1, p + 3]
     a20, a21, a22, a23 = a[i + 2, p], a[i + 2, p + 1], a[i + 2, p + 2], a[i + 2, p + 3]
     a30, a31, a32, a33 = a[i + 3, p], a[i + 3, p + 1], a[i + 3, p + 2], a[i + 3, p + 3]
-    for j in range(j0, j1):
-        b0, b1, b2, b3 = b[p, j], b[p + 1, j], b[p + 2, j], b[p + 3, j]
-        c[i, j] = c[i, j] + a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
-        c[i + 1, j] = c[i + 1, j] + a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
-        c[i + 2, j] = c[i + 2, j] + a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
-        c[i + 3, j] = c[i + 3, j] + a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
+    c0, c1, c2, c3 = c[i, j0:j1], c[i + 1, j0:j1], c[i + 2, j0:j1], c[i + 3, j0:j1]
+    r0, r1, r2, r3 = b[p, j0:j1], b[p + 1, j0:j1], b[p + 2, j0:j1], b[p + 3, j0:j1]
+    for j in range(c0.size):
+        b0, b1, b2, b3 = r0[j], r1[j], r2[j], r3[j]
+        c0[j] = c0[j] + a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
+        c1[j] = c1[j] + a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
+        c2[j] = c2[j] + a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
+        c3[j] = c3[j] + a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
 
 
 @jit(CONTRACT)
 def _rest(c: Array, a: Array, b: Array, i0: int, i1: int, j0: int, j1: int, p0: int, p1: int) -> None:
     """The rows and steps that do not fill a tile."""
     for i in range(i0, i1):
+        row_of_c = c[i, j0:j1]
         for p in range(p0, p1):
             x = a[i, p]
-            for j in range(j0, j1):
-                c[i, j] += x * b[p, j]
+            row_of_b = b[p, j0:j1]
+            for j in range(row_of_c.size):
+                row_of_c[j] += x * row_of_b[j]
 
 
 @jit(CONTRACT)
