@@ -44,8 +44,9 @@ MAY_IMPORT = {
     "program": {*TOOLS, "random", "draw"},
     "plots": {"errors"},
     "bench_plots": set(),
+    "peers": {*LAYERS, "nn", "models"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots"},
+    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "peers"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}

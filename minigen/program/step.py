@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array, device_of
-from ..errors import GraphError
+from ..errors import DeviceError, GraphError
 from ..tensor import Tensor
 from .ir import rebuilt
 from .picture import draw_program
@@ -106,6 +106,9 @@ class CompiledStep:
                              "or an argument")
         watch = Watch(self.function)
         holds = watch.holds()
+        if any(t.device != "cpu" for t in watch.tensors.values()):
+            raise DeviceError("programs run on the cpu, and this step has tensors on the gpu: call it as it is, or "
+                              "move the model with .to('cpu')")
         given = rebuilt((args, kwargs), lambda x: Tensor(x) if isinstance(x, np.ndarray) else x)
         traced = trace_step(self.function, watch, *given)
         if traced.captured:
