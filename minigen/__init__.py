@@ -16,12 +16,13 @@ from .gradcheck import gradcheck
 from .models import load
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
+from .program import compile
 from .random import Generator, seed
 from .tensor import Parameter, Tensor, tensor
 from .threads import get_threads, set_threads
 from .training import train
 
-__all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "data", "detect_nan", "draw", "errors",
+__all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "compile", "data", "detect_nan", "draw", "errors",
            "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "models", "nn", "no_grad", "op",
            "ops", "optim", "seed", "set_threads", "tensor", "train"]
 __all__ += _operations

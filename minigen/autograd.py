@@ -36,11 +36,11 @@ from .backend import (
     as_array,
     device_of,
     is_array,
-    namespace,
     require_one_device,
     retrying,
 )
 from .errors import DTypeError, GraphError, MinigenError, ShapeError, VersionError
+from .host import Number, plain, trace
 from .tensor import Tensor, TensorLike
 
 __all__ = ["OPS", "Node", "Op", "apply", "backward", "grad", "hook", "no_grad", "op"]
@@ -168,6 +168,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
     arrays, inputs = [], args
     dtype = kind = None
     mixed = needs_grad = False
+    hooks = mode.hooks
     for position, arg in enumerate(args):
         if isinstance(arg, Tensor):
             if arg.requires_grad:
@@ -179,7 +180,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
             arg = _constant(operation, position, arg)
             inputs = (*inputs[:position], arg, *inputs[position + 1:])
             if not isinstance(arg, Tensor):
-                arrays.append(arg)
+                arrays.append(plain(arg))
                 continue
         array = arg.data
         arrays.append(array)
@@ -190,17 +191,18 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
     if mixed:
         dtype = _float_type(operation, inputs)
     elif dtype is None and args:
-        arrays = [as_array(number, DEFAULT_DTYPE) for number in args]
+        arrays = [as_array(plain(number), DEFAULT_DTYPE) for number in args]
     if operation.mutates:
         _check_mutable(operation, inputs)
+    values = {k: plain(v) for k, v in attrs.items()} if hooks else attrs
     try:
-        data = operation.forward(*arrays, **attrs)
+        data = operation.forward(*arrays, **values)
     except MinigenError:
         raise
     except (ValueError, IndexError, TypeError) as error:
         raise _explain(operation, inputs, attrs, error) from error
     except MemoryError as error:
-        data = after_freeing(error, lambda: operation.forward(*arrays, **attrs), f"`{operation.name}`")
+        data = after_freeing(error, lambda: operation.forward(*arrays, **values), f"`{operation.name}`")
 
     if operation.mutates:
         for position in operation.mutates:
@@ -211,7 +213,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
         if needs_grad and mode.recording and operation.rule is not None and output.data.dtype.kind == "f":
             output.requires_grad = True
             output._node = Node(operation, inputs, attrs, output)
-    for function in mode.hooks:
+    for function in hooks:
         function(operation, inputs, attrs, output)
     return output
 
@@ -242,6 +244,8 @@ def _constant(operation: Op, position: int, value: Any) -> Any:
     """An argument that is no Tensor: an array becomes one, a NumPy scalar a Python number."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Number):
+        return value
     if isinstance(value, list | tuple) or is_array(value):
         if _holds_tensors(value):
             raise DTypeError(f"{operation.name}: {_argument(operation, position)} is a {type(value).__name__} of "
@@ -345,7 +349,7 @@ def grad(output: Tensor, inputs: Sequence[Tensor], cotangent: TensorLike | None 
             if not allow_unused:
                 raise GraphError(f"inputs[{position}] of shape {t.shape} does not influence the output: check that it "
                                  "requires grad and was used, or pass allow_unused=True for a zero gradient")
-            gradients[position] = Tensor(namespace(t.data).zeros_like(t.data))
+            gradients[position] = _unseen("full_like", t, value=0.0)
     return gradients  # type: ignore[return-value]
 
 
@@ -376,6 +380,13 @@ def _gradients(output: Tensor, nodes: list[Node], targets: list[Tensor], cotange
     return found if create_graph else _unshare(found, seed)
 
 
+def _unseen(name: str, t: Tensor, **attrs: Any) -> Tensor:
+    """An operation that nobody called: only the trace of a step, which must know every array, gets to see it."""
+    if trace.ledger is not None:
+        return OPS[name](t, **attrs)
+    return Tensor(retrying(lambda: OPS[name].forward(t.data, **attrs), "a gradient"))
+
+
 def _key(tensor: Tensor) -> int:
     """What identifies a tensor in the backward pass: its node, or itself for a leaf."""
     return id(tensor if tensor._node is None else tensor._node)
@@ -390,7 +401,7 @@ def _seed(output: Tensor, cotangent: TensorLike | None) -> Tensor:
         if output.size != 1:
             raise ShapeError(f"backward from a tensor of shape {output.shape} needs a cotangent of that shape; "
                              "reduce the tensor to one number, for example with .sum(), or pass one")
-        return Tensor(namespace(output.data).ones_like(output.data))
+        return _unseen("full_like", output, value=1.0)
     seed = _cotangent(output, cotangent)
     if seed.shape != output.shape or seed.dtype != output.dtype:
         raise ShapeError(f"the cotangent is {seed.shape} {seed.dtype}, the output {output.shape} {output.dtype}: "
@@ -490,7 +501,7 @@ def _unshare(gradients: list[Tensor | None], seed: Tensor) -> list[Tensor | None
     own: list[Tensor | None] = []
     for g in gradients:
         if g is not None and (g.data.base is not None or id(g.data) in taken):
-            g = Tensor(retrying(g.data.copy, "a gradient"))
+            g = _unseen("astype", g, dtype=g.dtype)
         if g is not None:
             taken.add(id(g.data))
         own.append(g)

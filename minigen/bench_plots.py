@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-__all__ = ["crossover", "ladder", "roofline", "streaming"]
+__all__ = ["crossover", "ladder", "roofline", "streaming", "training"]
 
 Record = Mapping[str, Any]
 
@@ -177,6 +177,30 @@ def crossover(record: Record) -> Figure:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
+    return figure
+
+
+def training(record: Record) -> Figure:
+    """A panel for each net and number of threads: milliseconds a step by batch size, and the floor."""
+    results = record["results"]
+    panels = list(dict.fromkeys((r["threads"], r["net"]) for r in results))
+    names = list(dict.fromkeys(name for r in results for name in r["seconds"]))
+    rows = len({threads for threads, _ in panels})
+    columns = -(-len(panels) // rows)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), dpi=_DPI, layout="constrained")
+    colours = dict(zip(names, (_OTHER, _BEST, *_COLOURS[1:]), strict=False))
+    for axes, (threads, net) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
+        found = [r for r in results if (r["threads"], r["net"]) == (threads, net)]
+        for name in names:
+            points = [(r["batch"], 1e3 * r["seconds"][name]["median"]) for r in found if name in r["seconds"]]
+            axes.plot(*zip(*points, strict=True), "o-", ms=4, color=colours[name], label=name)
+        axes.plot([r["batch"] for r in found], [1e3 * r["floor"] for r in found], "--", color=_ROOF, label="floor")
+        axes.set(xscale="log", yscale="log", title=f"{net}, {_threads(threads)}", xlabel="batch", ylabel="ms a step")
+        axes.xaxis.set_major_locator(LogLocator(4))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -10,7 +10,7 @@ from .autograd import Node
 from .errors import GraphError, OutputError
 from .tensor import Tensor
 
-__all__ = ["draw"]
+__all__ = ["draw", "render"]
 
 LARGEST_PICTURE = 300
 
@@ -26,7 +26,11 @@ def draw(y: Tensor, path: str | os.PathLike[str] | None = None) -> str:
     Boxes are operations, ellipses leaves, each with its shape. Raises GraphError for a tensor without a graph, and
     for a picture of a graph that is too large for one.
     """
-    labels, edges = _collect(y)
+    return render(*_collect(y), path)
+
+
+def render(labels: Labels, edges: Edges, path: str | os.PathLike[str] | None = None) -> str:
+    """A graph as dot text and, with `path`, as a PNG: numbered labels in topological order, and the edges."""
     if path is not None:
         if len(labels) > LARGEST_PICTURE:
             raise GraphError(f"a picture of {len(labels)} nodes would be no help, {LARGEST_PICTURE} are the limit: "

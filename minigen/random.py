@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from . import ops
 from .errors import UsageError
+from .host import HostNumber
 from .tensor import Tensor
 
 __all__ = ["Generator", "default_generator", "seed"]
@@ -18,6 +19,9 @@ __all__ = ["Generator", "default_generator", "seed"]
 
 class Generator:
     """Independent random tensors, the n-th of which depends on `seed` and n alone."""
+
+    seed = HostNumber()
+    draw = HostNumber()
 
     def __init__(self, seed: int, draw: int = 0) -> None:
         if not 0 <= seed < 2**64:

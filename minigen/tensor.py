@@ -14,6 +14,7 @@ import numpy as np
 
 from .backend import Array, as_array, device_of, is_array, require_device, to_device
 from .errors import DeviceError, GraphError, ShapeError
+from .host import forbid
 
 __all__ = ["Parameter", "Tensor", "TensorLike", "tensor"]
 
@@ -94,6 +95,7 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a read-only NumPy array that shares this tensor's memory; DeviceError on the gpu."""
+        forbid("a Tensor is turned into a NumPy array")
         if self.device != "cpu":
             raise DeviceError("a tensor on the gpu has no NumPy array: copy it with .to('cpu').numpy(), "
                               "or read a single number with .item()")
@@ -106,6 +108,7 @@ class Tensor:
 
     def item(self) -> float:
         """The only element, as a Python number."""
+        forbid("a Tensor is turned into a Python number")
         if self.data.size != 1:
             raise ShapeError(f"a tensor of shape {self.shape} is not one number: reduce it first, or use .numpy()")
         return self.data.item()
@@ -261,6 +264,8 @@ def _plain(key: Any, device: str) -> Any:
         return tuple(_plain(part, device) for part in key)
     if isinstance(key, list):
         return as_array(key, None if key else np.dtype(np.intp), device)
+    if isinstance(key, Tensor):
+        forbid("a Tensor is turned into a key, whose values are fixed (mg.take and mg.where take tensors)")
     array = key.data if isinstance(key, Tensor) else key
     return array.copy() if is_array(array) else key
 

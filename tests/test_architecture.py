@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # kernels/ is one. A new room is one line.
 KERNELS = {"kernels"}
 BACKEND = {"errors", *KERNELS}
-TENSOR = {"errors", "backend"}
+TENSOR = {"errors", "backend", "host"}
 AUTOGRAD = {*TENSOR, "tensor"}
 OPS = {*AUTOGRAD, *KERNELS, "autograd"}
 TOOLS = {*OPS, "ops"}
@@ -23,6 +23,7 @@ TRAINING = {*MODELS, "models", "plots", "debug", "gradcheck", "draw", "program"}
 MAY_IMPORT = {
     "errors": set(),
     "kernels": set(),
+    "host": {"errors"},
     "backend": BACKEND,
     "tensor": TENSOR,
     "autograd": AUTOGRAD,
@@ -40,11 +41,12 @@ MAY_IMPORT = {
     "optim": {*LAYERS, "nn"} - {"checkpoint"},  # EMA averages a Module
     "metrics": LAYERS - {"checkpoint"},
     "models": MODELS,
-    "program": {*TOOLS, "random"},
+    "program": {*TOOLS, "random", "draw"},
     "plots": {"errors"},
     "bench_plots": set(),
+    "peers": {*LAYERS, "nn", "models"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots"},
+    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "peers"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..scalar_random import FORMULAS, normal_pair_32, normal_pair_64, philox, uniform_32, uniform_64
 from .jit import EXACT, Kernel, jit, jit_formula
 
-__all__ = ["normal", "random_bits", "uniform"]
+__all__ = ["normal", "normal_into", "random_bits", "uniform", "uniform_into"]
 
 Array = NDArray[Any]
 
@@ -127,10 +127,15 @@ def random_bits(seed: int, draw: int, n: int) -> NDArray[np.uint32]:
 
 def uniform(seed: int, draw: int, shape: Sequence[int], dtype: DTypeLike) -> Array:
     """U[0, 1). float32: the upper 24 bits of a word. float64: the upper 53 bits of two words."""
-    _require_words(seed, draw)
     out = np.empty(shape, dtype)
-    _uniform[out.dtype](seed, draw, out.ravel())
+    uniform_into(seed, draw, out)
     return out
+
+
+def uniform_into(seed: int, draw: int, out: Array) -> None:
+    """Fill `out`, a contiguous array, as `uniform` does."""
+    _require_words(seed, draw)
+    _uniform[out.dtype](seed, draw, out.ravel())
 
 
 def normal(seed: int, draw: int, shape: Sequence[int], dtype: DTypeLike) -> Array:
@@ -139,10 +144,15 @@ def normal(seed: int, draw: int, shape: Sequence[int], dtype: DTypeLike) -> Arra
     r = sqrt(-2 ln u), a = 2 pi v. float32: u and v are two words; |z| <= 6.77. float64: u and v are 53 and 64
     bits of four words; |z| <= 8.58. The same bits on every device, but different numbers in the two dtypes.
     """
-    _require_words(seed, draw)
     out = np.empty(shape, dtype)
-    _normal[out.dtype](seed, draw, out.ravel())
+    normal_into(seed, draw, out)
     return out
+
+
+def normal_into(seed: int, draw: int, out: Array) -> None:
+    """Fill `out`, a contiguous array, as `normal` does."""
+    _require_words(seed, draw)
+    _normal[out.dtype](seed, draw, out.ravel())
 
 
 def _require_words(seed: int, draw: int) -> None:

@@ -44,8 +44,9 @@ def _presets() -> list[str]:
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
+@click.option("--compile/--no-compile", "compiled", default=True, help="The step as a program.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
-def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
+def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bool, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE, and draw what it learned.
 
     Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
@@ -78,6 +79,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             test_images=test,
             resume=resume,
             report=reporter,
+            compile=compiled,
             device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)

@@ -11,18 +11,31 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .. import checkpoint
-from ..backend import retrying, to_device
+from .. import checkpoint, ops
+from ..backend import to_device
 from ..errors import CheckpointError, ShapeError, UsageError
+from ..host import trace
 from ..nn import Module
 from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
 
-__all__ = ["GenerativeModel", "Images", "Losses"]
+__all__ = ["GenerativeModel", "Images", "Losses", "figures", "intensities"]
 
 Images = np.ndarray  # (N, H, W): uint8, or float32 in [0, 1]
 Losses = dict[str, float]
+
+
+def figures(**losses: Tensor) -> Losses:
+    """The losses as numbers; in a step that is being compiled, whose values are not known yet, as scalar Tensors."""
+    if trace.ledger is not None:
+        return losses  # type: ignore[return-value]
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def intensities(pixels: Tensor) -> Tensor:
+    """Pixels, uint8 or float32 in [0, 1], as float32 in [0, 1]."""
+    return pixels.astype("float32") / 255.0 if pixels.dtype == np.uint8 else ops.require_unit(pixels)
 
 
 class GenerativeModel(Module):
@@ -75,7 +88,7 @@ class GenerativeModel(Module):
         """`n` new images, a function of the weights and `seed` alone."""
         raise TypeError(f"{type(self).__name__} defines no sample")
 
-    def check_images(self, images: Images) -> None:
+    def check_images(self, images: Images | Tensor) -> None:
         """Raise ShapeError unless the images are (N, H, W) of this model's size."""
         if images.ndim != 3 or images.shape[1:] != self.config.image_shape:
             raise ShapeError(f"this model takes images (N, {', '.join(map(str, self.config.image_shape))}), "
@@ -85,10 +98,10 @@ class GenerativeModel(Module):
         """(N, H W) in [0, 1] as (N, H, W), a NumPy array."""
         return np.clip(to_device(rows.data, "cpu"), 0, 1).reshape(-1, *self.config.image_shape)
 
-    def upload(self, images: Images, scale: Callable[[Any], Any]) -> Tensor:
-        """(N, H, W) as (N, H W) on this model's device, there brought to the range that the networks take."""
-        rows = to_device(images.reshape(len(images), math.prod(self.config.image_shape)), self.device)
-        return Tensor(retrying(lambda: scale(rows), "a batch"))
+    def upload(self, images: Images | Tensor) -> Tensor:
+        """(N, H, W) as (N, H W) on this model's device, in the type that they have."""
+        x = images if isinstance(images, Tensor) else Tensor(images)
+        return x.reshape(len(x), math.prod(self.config.image_shape)).to(self.device)
 
     def to(self, device: str) -> Self:
         """Move the weights, with the moments of the optimizers, to `device`; returns self."""

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
-from ..data import to_symmetric
 from ..errors import UsageError
 from ..losses import gan as losses
 from ..nn import Dense, Module, Sequential, Tanh
 from ..optim import EMA, Adam
 from ..random import Generator
 from ..tensor import Tensor
-from .base import GenerativeModel, Images, Losses
+from .base import GenerativeModel, Images, Losses, figures, intensities
 from .networks import hidden_layers
 
 __all__ = ["GAN", "GANConfig"]
@@ -88,7 +87,7 @@ class GAN(GenerativeModel):
         layers = hidden_layers((c.latent, *c.generator), rng, slope=c.slope, batch_norm=c.batch_norm)
         return Sequential(*layers, Dense(c.generator[-1], math.prod(c.image_shape), rng=rng), Tanh())
 
-    def train_step(self, images: Images) -> Losses:
+    def train_step(self, images: Images | Tensor) -> Losses:
         """One step of the discriminator, then one of the generator (Goodfellow et al. 2014, Algorithm 1, k = 1).
 
         The same fakes serve both: drawing them twice would cost a forward pass and change nothing on average.
@@ -107,7 +106,7 @@ class GAN(GenerativeModel):
             self._update("generator", g_loss)
         if self._ema is not None:
             self._ema.update()
-        return {"discriminator_loss": d_loss.item(), "generator_loss": g_loss.item()}
+        return figures(discriminator_loss=d_loss, generator_loss=g_loss)
 
     def _penalty(self, real: Tensor) -> Tensor | float:
         """The R1 penalty where it is due: every `r1_every` steps, and then as many times as strong."""
@@ -121,9 +120,9 @@ class GAN(GenerativeModel):
         self.optimizers[player].step()
         self.optimizers[player].zero_grad()
 
-    def preprocess(self, images: Images) -> Tensor:
+    def preprocess(self, images: Images | Tensor) -> Tensor:
         """(N, H, W) as (N, H W) in [-1, 1]."""
-        return self.upload(images, to_symmetric)
+        return intensities(self.upload(images)) * 2.0 - 1.0
 
     def evaluate(self, images: Images) -> Losses:
         """Both losses on held-out images against as many fakes from a fixed seed, in evaluation mode, in nats."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
-from ..data import to_symmetric, to_unit
 from ..errors import ShapeError, UsageError
 from ..losses import vae as losses
 from ..nn import Dense, Sequential, Tanh
@@ -17,7 +16,7 @@ from ..ops import sigmoid
 from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
-from .base import GenerativeModel, Images, Losses
+from .base import GenerativeModel, Images, Losses, figures, intensities
 from .networks import hidden_layers
 
 __all__ = ["VAE", "VAEConfig"]
@@ -80,16 +79,16 @@ class VAE(GenerativeModel):
         self.optimizers = {"all": Adam(self.parameters(), c.lr)}
         self.to(device)
 
-    def train_step(self, images: Images) -> Losses:
+    def train_step(self, images: Images | Tensor) -> Losses:
         """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
         reconstruction, kl = self.losses(images, self.noise)
         loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
         loss.backward()
         self.optimizers["all"].step()
         self.optimizers["all"].zero_grad()
-        return {"loss": loss.item(), "reconstruction": reconstruction.item(), "kl": kl.item()}
+        return figures(loss=loss, reconstruction=reconstruction, kl=kl)
 
-    def losses(self, images: Images, noise: Generator) -> tuple[Tensor, Tensor]:
+    def losses(self, images: Images | Tensor, noise: Generator) -> tuple[Tensor, Tensor]:
         """(L_rec, L_KL) in nats per image, with one z per image drawn from `noise`."""
         x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
@@ -101,13 +100,13 @@ class VAE(GenerativeModel):
             reconstruction = losses.gaussian_nll(output, self.pixel_log_var, x)
         return reconstruction, losses.kl_normal(mu, log_var)
 
-    def preprocess(self, images: Images, noise: Generator | None = None) -> Tensor:
+    def preprocess(self, images: Images | Tensor, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
         self.check_images(images)
+        x = intensities(self.upload(images))
         if self.config.likelihood == "gaussian":
-            return self.upload(images, to_symmetric)
-        intensities = self.upload(images, to_unit)
-        return intensities if noise is None else noise.bernoulli(intensities)
+            return x * 2.0 - 1.0
+        return x if noise is None else noise.bernoulli(x)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of q(z|x), each (N, latent)."""

@@ -7,6 +7,7 @@ from .arithmetic import (
     clip,
     div,
     equal,
+    full_like,
     less,
     less_equal,
     maximum,
@@ -15,6 +16,7 @@ from .arithmetic import (
     neg,
     not_equal,
     pow,
+    require_unit,
     sign,
     sub,
     to_device,
@@ -58,10 +60,10 @@ from .update import adam_step, assign, ema_step, rmsprop_step, sgd_step
 
 __all__ = [
     "abs", "adam_step", "add", "assign", "astype", "bernoulli_nll", "broadcast_to", "clip", "concatenate", "dense",
-    "div", "dropout_mask", "ema_step", "equal", "erf", "exp", "gate", "gelu", "index", "leaky_relu", "less",
-    "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min", "minimum",
-    "mul", "neg", "normal", "normalise", "not_equal", "pow", "relu", "reshape", "rmsprop_step", "scatter_along",
-    "scatter_index", "scatter_take", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "sqrt", "stack",
-    "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device", "transpose", "uniform", "var",
-    "where",
+    "div", "dropout_mask", "ema_step", "equal", "erf", "exp", "full_like", "gate", "gelu", "index", "leaky_relu",
+    "less", "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min",
+    "minimum", "mul", "neg", "normal", "normalise", "not_equal", "pow", "relu", "require_unit", "reshape",
+    "rmsprop_step", "scatter_along", "scatter_index", "scatter_take", "sgd_step", "sigmoid", "sign", "softmax",
+    "softplus", "split", "sqrt", "stack", "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh",
+    "to_device", "transpose", "uniform", "var", "where",
 ]

@@ -7,11 +7,32 @@ import numpy as np
 from ..autograd import op
 from ..backend import Array, device_of, namespace
 from ..backend import to_device as moved
+from ..errors import DataError, DTypeError
 from ..tensor import Tensor
 from .elementwise import log
 
-__all__ = ["abs", "add", "astype", "clip", "div", "equal", "less", "less_equal", "maximum", "minimum", "mul", "neg",
-           "not_equal", "pow", "sign", "sub", "to_device", "where"]
+__all__ = [
+    "abs",
+    "add",
+    "astype",
+    "clip",
+    "div",
+    "equal",
+    "full_like",
+    "less",
+    "less_equal",
+    "maximum",
+    "minimum",
+    "mul",
+    "neg",
+    "not_equal",
+    "pow",
+    "require_unit",
+    "sign",
+    "sub",
+    "to_device",
+    "where",
+]
 
 
 @op
@@ -135,6 +156,22 @@ def _(g, y, x, *, low, high):
 
 
 @op
+def require_unit(x: Array) -> Array:
+    """y = x, where it is float and lies in [0, 1],  dL/dx = g;  otherwise DTypeError or DataError"""
+    if x.dtype.kind != "f":
+        raise DTypeError(f"images are {x.dtype}, expected uint8, or float32 in [0, 1]")
+    # Written so that NaN, for which every comparison is false, does not pass; rounding may carry a value over the edge.
+    if x.size and not (x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
+        raise DataError(f"images have values from {x.min():g} to {x.max():g}, expected uint8, or float32 in [0, 1]")
+    return x.copy()
+
+
+@require_unit.vjp
+def _(g, y, x):
+    return g
+
+
+@op
 def where(condition: Array, a: Array, b: Array) -> Array:
     """y = a where condition, else b;  dL/da = g where condition, dL/db = g elsewhere, 0 otherwise"""
     return namespace(condition, a, b).where(condition, a, b)
@@ -154,6 +191,17 @@ def astype(x: Array, *, dtype: np.dtype) -> Array:
 @astype.vjp
 def _(g, y, x, *, dtype):
     return astype(g, dtype=x.dtype)
+
+
+@op
+def full_like(x: Array, *, value: float) -> Array:
+    """y = `value` everywhere, in the shape and type of x,  dL/dx = 0"""
+    return namespace(x).full_like(x, value)
+
+
+@full_like.vjp
+def _(g, y, x, *, value):
+    return full_like(x, value=0.0)
 
 
 @op

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..autograd import no_grad
 from ..errors import UsageError
+from ..host import HostNumber
 from ..nn import Module
 from ..ops import ema_step
 
@@ -16,6 +17,8 @@ class EMA:
     Polyak & Juditsky 1992. The smaller d of the first updates forgets the random start sooner. `average` is a
     Module of the same architecture as `source`; buffers, such as batch statistics, are averaged as well.
     """
+
+    updates = HostNumber()
 
     def __init__(self, source: Module, average: Module, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:

@@ -12,6 +12,7 @@ from .. import ops
 from ..autograd import no_grad
 from ..backend import namespace, to_device
 from ..errors import CheckpointError, UsageError
+from ..host import HostNumber
 from ..tensor import Parameter, Tensor
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -25,6 +26,8 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
+    lr = HostNumber()
+    steps = HostNumber()
 
     def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
         self.parameters = list(parameters)

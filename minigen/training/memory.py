@@ -7,6 +7,9 @@ there, and the state is put back once more.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from ..backend import out_of_memory
@@ -16,10 +19,13 @@ from .model import Trainable
 __all__ = ["advice", "attempt", "largest_batch"]
 
 
-def attempt(model: Trainable, batch: np.ndarray) -> dict[str, float]:
-    """A step; what the array library says about the GPU's memory, where no operation did, becomes OutOfMemoryError."""
+def attempt(train_step: Callable[[np.ndarray], Mapping[str, Any]], batch: np.ndarray) -> dict[str, float]:
+    """The losses of a step as floats.
+
+    What the array library says about the GPU's memory, where no operation did, becomes OutOfMemoryError.
+    """
     try:
-        return model.train_step(batch)
+        return {name: float(loss) for name, loss in train_step(batch).items()}
     except MemoryError as error:
         failure = out_of_memory(error, "a step")
     raise failure
@@ -34,7 +40,7 @@ def largest_batch(model: Trainable, batch: np.ndarray) -> int:
     size = len(batch) // 2
     while size:
         try:
-            attempt(model, batch[:size])
+            attempt(model.train_step, batch[:size])
             break
         except OutOfMemoryError:
             size //= 2

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "roofline": "The limits of this machine: multiply-adds a second, bytes copied a second.",
     "matmul": "Every rung of the matmul ladder on every shape, beside BLAS and under the peak.",
     "elementwise": "Elementwise kernels, optimizers and random numbers, beside a copy and NumPy.",
+    "training": "Whole training steps, eager and compiled, beside PyTorch and JAX.",
     "devices": "CPU against GPU: kernel, transfer and compilation, and from where the GPU wins.",
 }
 

@@ -1,0 +1,282 @@
+"""From a program to its source: straight-line Python, one line an instruction, that is shown, saved and run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..host import Number
+from .ir import Instruction, Program, Value, read_values
+from .loops import Written, write_loop
+from .passes.memory import VIEWS, Plan
+
+__all__ = ["Emitted", "emit"]
+
+_HEADER = '''"""{name}, compiled by minigen: one training step as a straight line.
+
+{summary}
+
+`bind` lays out memory and returns the step. A name is a value; what lies in the arena is overwritten by what comes
+after its last use. Each line says what it computes, in which part of training, and which line of code asked for it.
+"""
+
+import numpy as np
+
+from minigen import kernels
+from minigen.autograd import OPS
+from minigen.kernels import scalar, scalar64
+from minigen.kernels.cpu.matmul import matmul
+from minigen.kernels.cpu.random import normal_into, uniform_into
+from minigen.program.runtime import array, loop, ordered, plus
+'''
+
+
+@dataclass
+class Emitted:
+    """The source, the instruction on each line of it (counted from 1), and what `bind` takes by name."""
+
+    source: str
+    lines: dict[int, Instruction]
+    state: dict[str, Value]
+    constants: dict[str, Array]
+    outputs: list[Value] = field(default_factory=list)
+
+
+def emit(program: Program, plan: Plan) -> Emitted:
+    """The source of `program` with its memory as planned."""
+    return _Emitter(program, plan).emitted()
+
+
+class _Emitter:
+    def __init__(self, program: Program, plan: Plan) -> None:
+        self.program = program
+        self.plan = plan
+        self.state: dict[str, Value] = {}
+        self.constants: dict[str, Array] = {}
+        self.loops: dict[str, str] = {}  # name by text
+        self.written: dict[Instruction, Written] = {}
+        self.bound: list[str] = []  # lines of bind
+        self.named: set[Any] = set()
+        self.body: list[tuple[str, Instruction | None]] = []
+        self.own: set[Value] = set()  # arrays that a line makes anew
+
+    def emitted(self) -> Emitted:
+        for i in self.program.instructions:
+            if i.name == "loop":
+                self.written[i] = write_loop(i.attrs["loop"], i.outputs)
+        overwritten = {v.root for i in self.program.instructions for v in i.writes}
+        for v in self.program.states():
+            self._bind_state(v)
+        self._bind_constants(overwritten)
+        for v, offset in sorted(self.plan.offsets.items(), key=lambda item: item[1]):
+            self.bound.append(f'{v.name} = arena({offset}, {v.shape}, "{v.dtype}")')
+            self.named.add(v)
+        for i in self.program.instructions:
+            self._instruction(i)
+        return self._assembled()
+
+    # Memory -------------------------------------------------------------------------------------------------
+
+    def _bind_state(self, v: Value) -> None:
+        key = v.name
+        self.state[key] = v
+        self.bound.append(f'{v.name} = state["{key}"]  # {v.dtype} {v.shape}')
+        self.named.add(v)
+
+    def _bind_constants(self, overwritten: set[Value]) -> None:
+        used = [v for i in self.program.instructions for v in (*i.reads, *self._loop_reads(i)) if v.kind == "constant"]
+        used += [v for v in self.program.results() if v.kind == "constant"]
+        for v in dict.fromkeys(v.root for v in used):
+            assert v.array is not None
+            if v.number is not None and all(i.name == "loop" for i in self.program.instructions if v in i.reads) and (
+                    v not in self.program.results()):
+                continue  # written into the loop
+            self.constants[v.name] = v.array
+            self.bound.append(f'{v.name} = constant["{v.name}"].copy()')
+            self.named.add(v)
+            if v in overwritten:
+                self.body.append((f'{v.name}[...] = constant["{v.name}"]', None))
+
+    def _loop_reads(self, i: Instruction) -> list[Value]:
+        return i.attrs["loop"].inputs if i.name == "loop" else []
+
+    def _text(self, x: Any) -> str:
+        """A Value or number as the source names it."""
+        if isinstance(x, Value):
+            self._bind(x)
+            return x.name
+        return x.text if isinstance(x, Number) else repr(x) if not _odd(x) else f'float("{x}")'
+
+    def _bind(self, v: Value) -> None:
+        """Name a part of a flat value, or a sum in the memory of its first term, where it is first used."""
+        if v in self.named or v not in self.plan.fixed or v.base is None:
+            return
+        self._bind(v.base)
+        part = "" if v.offset is None else f"[{v.offset}:{v.offset + v.size}].reshape({v.shape})"
+        self.bound.append(f"{v.name} = {v.base.name}{part}")
+        self.named.add(v)
+
+    def _shaped(self, v: Value, shape: tuple[int, ...]) -> str:
+        """v in the shape that a loop takes, without a copy where its elements lie in order."""
+        name = self._text(v)
+        if v in self.plan.fixed and v.ordered:
+            if v.shape == shape:
+                return name
+            other = f"{name}_as_{'x'.join(map(str, shape))}"
+            if other not in self.named:
+                self.bound.append(f"{other} = {name}.reshape({shape})")
+                self.named.add(other)
+            return other
+        whole = name if v.kind == "argument" and v.ordered else f"ordered({name})"
+        return f"{whole}.reshape({shape})"
+
+    # Instructions ---------------------------------------------------------------------------------------------
+
+    def _instruction(self, i: Instruction) -> None:
+        if i.name in VIEWS and i.output in self.plan.fixed:
+            self.bound.append(f"{i.output.name} = {self._view(i)}")
+            self.named.add(i.output)
+            return
+        self.body.append((self._line(i), i))
+
+    def _line(self, i: Instruction) -> str:
+        match i.name:
+            case "loop":
+                written = self.written[i]
+                arrays = [self._shaped(o.value, o.shape) for o in written.operands]
+                return f"{self._loop(written)}({', '.join(arrays + [self._text(n) for n in written.numbers])})"
+            case "product":
+                return self._product(i)
+            case "normal" | "uniform" if i.output in self.plan.fixed:
+                seed, draw = self._text(i.attrs["seed"]), self._text(i.attrs["draw"])
+                return f"{i.name}_into({seed}, {draw}, {self._text(i.output)})"
+            case "copy":
+                return f"{self._text(i.output)}[...] = {self._text(i.inputs[0])}"
+            case "adam" | "sgd" | "rmsprop" | "ema":
+                arrays = [self._text(x) for x in i.inputs[:len(i.mutates) + 1]]
+                return f"kernels.{i.name}({', '.join(arrays)}, {self._attrs(i)})"
+            case name if name in VIEWS:
+                self.own.add(i.output)
+                return f"{i.output.name} = {self._view(i)}"
+        return self._fallback(i)
+
+    def _loop(self, written: Written) -> str:
+        text = f'@loop("{written.types}")\n{written.text}'
+        return self.loops.setdefault(text, f"loop_{len(self.loops) + 1}")
+
+    def _product(self, i: Instruction) -> str:
+        left, right, *rest = i.inputs
+        options = [f"bias={self._text(rest[0])}"] if i.attrs["bias"] else []
+        if i.attrs["activation"]:
+            options.append(f'activation="{i.attrs["activation"]}"')
+        if i.attrs["activation"] == "leaky_relu":
+            options.append(f"slope={i.attrs['slope']!r}")
+        if i.attrs["accumulate"]:
+            options.append("accumulate=True")
+        options.append(f"out={self._text(i.output)}")
+        return f"matmul({self._text(left)}, {self._text(right)}, {', '.join(options)})"
+
+    def _view(self, i: Instruction) -> str:
+        x = self._text(i.inputs[0])
+        match i.name:
+            case "reshape":
+                return f"{x}.reshape({i.output.shape})"
+            case "transpose":
+                axes = i.attrs.get("axes")
+                return f"{x}.T" if axes is None else f"{x}.transpose({tuple(axes)})"
+            case "swap_last":
+                return f"{x}.swapaxes(-1, -2)"
+            case "broadcast_to":
+                return f"np.broadcast_to({x}, {i.output.shape})"
+        return f"{x}[{self._attribute(i, 'key', i.attrs['key'])}]"
+
+    def _fallback(self, i: Instruction) -> str:
+        """The operation's own forward, which makes an array of its own."""
+        inputs = [self._text(x) for x in i.inputs]
+        if i.inputs and not i.reads:
+            inputs = [f'np.asarray({text}, "float32")' for text in inputs]
+        arguments = ", ".join(inputs + ([self._attrs(i)] if i.attrs else []))
+        call = f'OPS["{i.name}"].forward({arguments})'
+        if not i.outputs:
+            return call
+        self.own.add(i.output)
+        return f'{i.output.name} = array({call}, "{i.output.dtype}")'
+
+    def _attrs(self, i: Instruction) -> str:
+        return ", ".join(f"{name}={self._attribute(i, name, value)}" for name, value in i.attrs.items())
+
+    def _attribute(self, i: Instruction, name: str, value: Any) -> str:
+        if isinstance(value, Number | str | bool | int | float | None):
+            return self._text(value)
+        if isinstance(value, np.dtype):
+            return f'np.dtype("{value}")'
+        if isinstance(value, slice):
+            return repr(slice(*(None if x is None else int(x) for x in (value.start, value.stop, value.step))))
+        if value is ...:
+            return "..."
+        if isinstance(value, tuple | list):
+            items = [self._attribute(i, f"{name}_{n}", item) for n, item in enumerate(value)]
+            return f"({', '.join(items)}{',' if len(items) == 1 else ''})" if isinstance(value, tuple) else (
+                f"[{', '.join(items)}]")
+        if isinstance(value, np.generic):
+            return repr(value.item())
+        key = self.program.made(f"{i.output.name if i.outputs else i.name}_{name}")
+        self.constants[key] = np.asarray(value)
+        return f'constant["{key}"]'
+
+    # The text -----------------------------------------------------------------------------------------------
+
+    def _assembled(self) -> Emitted:
+        outputs = list(read_values((self.program.outputs, [v for _, v in self.program.gradients])))
+        returned = [self._returned(v) for v in outputs]
+        moved = [self._text(value) for _, _, value in self.program.ledger.writes.values()]
+        moved += [x.text for x in _numbers(self.program.outputs)]
+        arguments = [v.name for v in self.program.arguments] + list(self.program.ledger.reads)
+        lines = _HEADER.format(name=self.program.name, summary=self._summary()).splitlines()
+        for text, name in self.loops.items():
+            lines += ["", "", *text.replace("{name}", name).splitlines()]
+        lines += ["", "", "def bind(arena, state, constant):"]
+        lines += [f"    {line}" for line in self.bound]
+        lines += ["", f"    def step({', '.join(arguments)}):"]
+        of: dict[int, Instruction] = {}
+        heading = None
+        for text, i in self.body:
+            if i is not None and (i.phase, i.site) != heading:
+                heading = i.phase, i.site
+                lines.append(f"        # {i.phase}, {i.site}")
+            lines.append(f"        {text}{f'  # {i.says}' if i is not None and i.says else ''}")
+            if i is not None:
+                of[len(lines)] = i
+        lines += [f"        return ({_tuple(returned)}), ({_tuple(moved)})", "", "    return step", ""]
+        return Emitted("\n".join(lines), of, self.state, self.constants, outputs)
+
+    def _returned(self, v: Value) -> str:
+        name = self._text(v)
+        return name if v in self.own and v.root in self.own and v.kind == "result" else f"{name}.copy()"
+
+    def _summary(self) -> str:
+        arguments = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in self.program.arguments) or "none"
+        arena = math.ceil(self.plan.size / 1024)
+        return f"Arguments: {arguments}. {len(self.body)} lines, an arena of {arena} KiB."
+
+
+def _odd(x: Any) -> bool:
+    return isinstance(x, float) and not math.isfinite(x)
+
+
+def _tuple(items: list[str]) -> str:
+    return "".join(f"{item}, " for item in items).rstrip(" ")
+
+
+def _numbers(structure: Any) -> list[Number]:
+    if isinstance(structure, Number):
+        return [structure]
+    if isinstance(structure, tuple | list):
+        return [n for item in structure for n in _numbers(item)]
+    if isinstance(structure, dict):
+        return _numbers(list(structure.values()))
+    return []

@@ -1,0 +1,25 @@
+"""What is done to a program between the trace and the source: a file a pass, which changes the program it is given."""
+
+from __future__ import annotations
+
+from ..ir import Program
+from .common import share_common
+from .dead import remove_dead
+from .epilogue import accumulate_products, activate_products, plain_products
+from .flat import flatten_updates
+from .fold import fold_constants
+from .fuse import fuse_loops
+
+__all__ = ["optimise"]
+
+
+def optimise(program: Program) -> None:
+    """All passes, in the order in which each finds most."""
+    fold_constants(program)
+    share_common(program)
+    remove_dead(program)
+    plain_products(program)
+    activate_products(program)
+    accumulate_products(program)
+    fuse_loops(program)
+    flatten_updates(program)

@@ -1,0 +1,103 @@
+"""Updates: all parameters of one optimizer lie one after the other in memory, and are moved in one pass."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from ...host import Number
+from ..ir import Instruction, Program, Value
+
+__all__ = ["flatten_updates"]
+
+_STEPS = {"adam_step": "adam", "sgd_step": "sgd", "rmsprop_step": "rmsprop"}
+
+
+def flatten_updates(program: Program) -> None:
+    """Join the updates that stand side by side with the same settings, and place their gradients side by side too."""
+    joined: list[Instruction] = []
+    for _, group in itertools.groupby(program.instructions, _settings):
+        members = list(group)
+        if members[0].name in _STEPS and _can_join(members):
+            joined += _join_optimizer(program, members)
+        elif members[0].name == "ema_step":
+            joined += _join_averages(program, members)
+        else:
+            joined += members
+    program.instructions = joined
+
+
+def _settings(i: Instruction) -> Any:
+    """Equal for updates that may be joined."""
+    attrs = tuple((k, v.text if isinstance(v, Number) else repr(v)) for k, v in i.attrs.items())
+    return (i.name, attrs) if i.name in _STEPS or i.name == "ema_step" else id(i)
+
+
+def _can_join(members: list[Instruction]) -> bool:
+    targets = [v for i in members for v in i.writes]
+    gradients = [i.inputs[1] for i in members]
+    return (len({v.root for v in targets}) == len(targets)
+            and all(v.kind == "state" and v.base is None and v.ordered and v.size for v in targets)
+            and len({v.dtype for v in targets} | {g.dtype for g in gradients}) == 1
+            and not {g.root for g in gradients} & {v.root for v in targets})
+
+
+def _join_optimizer(program: Program, members: list[Instruction]) -> list[Instruction]:
+    name = _STEPS[members[0].name]
+    tensors = [_flat(program, f"{name}_{slot}", [i.inputs[k] for i in members])
+               for k, slot in [(0, "parameters"), *((k, f"state_{k - 1}") for k in members[0].mutates if k)]]
+    first = members[0]
+    parts, copies = _placed(program, members)
+    gradients = _flat(program, f"{name}_gradients", parts)
+    inputs = (tensors[0], gradients, *tensors[1:], *parts, *(i.inputs[1] for i in members))
+    joined = Instruction(name, inputs, first.attrs, [], (0, *range(2, 1 + len(tensors))), "update", first.site,
+                         f"{first.says}, {len(members)} parameters at once")
+    return [*copies, joined]
+
+
+def _placed(program: Program, members: list[Instruction]) -> tuple[list[Value], list[Instruction]]:
+    """The parts of the flat gradient, and the copies into it of gradients that cannot be made in their place."""
+    made = {v: i for i in program.instructions for v in i.outputs}
+    parts: list[Value] = []
+    copies: list[Instruction] = []
+    for i in members:
+        g = i.inputs[1]
+        root = g.root
+        if (root in made and made[root].name in ("product", "loop") and root.size == g.size and root not in parts
+                and (g is root or (g in made and made[g].name == "product"))):
+            parts.append(root)
+        else:
+            parts.append(Value(program.made(f"{g.name}_placed"), g.shape, g.dtype))
+            copies.append(Instruction("copy", (g,), {}, [parts[-1]], (), "update", i.site, "in its place"))
+    return parts, copies
+
+
+def _flat(program: Program, name: str, parts: list[Value]) -> Value:
+    """A value whose parts, one after the other, are these."""
+    bases = {v.base for v in parts}
+    if len(bases) == 1 and (base := bases.pop()) is not None and base.parts == parts:
+        return base
+    flat = Value(program.made(name), (sum(v.size for v in parts),), parts[0].dtype, parts[0].kind, parts=parts)
+    start = 0
+    for v in parts:
+        v.base, v.offset = flat, start
+        start += v.size
+    return flat
+
+
+def _join_averages(program: Program, members: list[Instruction]) -> list[Instruction]:
+    """Averages of parameters that one optimizer has placed side by side are taken in one pass; others one by one."""
+    joined: list[Instruction] = []
+    for _, group in itertools.groupby(members, lambda i: i.inputs[1].base if i.inputs[1].offset is not None else id(i)):
+        run = list(group)
+        source = run[0].inputs[1].base
+        targets = [i.inputs[0] for i in run]
+        if (len(run) == 1 or source is None or source.parts != [i.inputs[1] for i in run]
+                or any(v.kind != "state" or v.base is not None or not v.ordered for v in targets)):
+            joined += run
+            continue
+        first = run[0]
+        average = _flat(program, "average", targets)
+        joined.append(Instruction("ema", (average, source), first.attrs, [], (0,), "update", first.site,
+                                  f"{first.says}, {len(run)} parameters at once"))
+    return joined

@@ -1,0 +1,118 @@
+"""What a program costs: each line's work and time, against what the machine could do it in."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..kernels.cpu.matmul import matmul
+from . import runtime
+from .ir import Instruction
+
+if TYPE_CHECKING:
+    from .runnable import Runnable
+
+__all__ = ["bytes_of", "explain", "flops_of"]
+
+_ROUNDS = 30
+
+
+def flops_of(i: Instruction) -> int:
+    """Floating-point operations of the matrix products: a multiplication and an addition for each."""
+    if i.name != "product":
+        return 0
+    (m, k), n = i.inputs[0].shape, i.inputs[1].shape[1]
+    return 2 * m * n * k
+
+
+def bytes_of(i: Instruction) -> int:
+    """Bytes that must be read and written, each array once."""
+    written = [v for v in i.writes if v not in i.outputs]
+    read = {v: None for v in i.reads if v.offset is None or i.name in ("loop", "product")}
+    return sum(v.bytes for v in (*read, *i.outputs, *written))
+
+
+def explain(program: Runnable) -> str:
+    """The program's lines in a table: shape, flops, bytes, the median time of a run, and its share of the floor.
+
+    The floor of a line is its flops at the measured peak, plus its bytes at the measured bandwidth. Measuring runs
+    the program, on copies of its state.
+    """
+    peak, bandwidth = _limits()
+    seconds = _measured(program)
+    rows = [("line", "phase", "shape", "kflop", "KiB", "us", "floor", "what")]
+    total = total_floor = 0.0
+    for number, i in program.emitted.lines.items():
+        floor = flops_of(i) / peak + bytes_of(i) / bandwidth
+        total, total_floor = total + seconds[number], total_floor + floor
+        shape = "x".join(map(str, (i.outputs or i.writes)[0].shape)) or "1"
+        rows.append((str(number), i.phase, shape, f"{flops_of(i) / 1e3:.0f}", f"{bytes_of(i) / 1024:.1f}",
+                     f"{seconds[number] * 1e6:.1f}", f"{floor / max(seconds[number], 1e-9):.0%}",
+                     f"{i.name}, {i.site}"))
+    plan = program.plan
+    return "\n".join([
+        program.program.name,
+        *_table(rows),
+        f"{len(program.traced)} operations became {len(rows) - 1} lines; arena {plan.size / 1024:.0f} KiB, "
+        f"of which {plan.needed / 1024:.0f} are in use at once",
+        f"{total * 1e6:.0f} us, the floor {total_floor * 1e6:.0f} us "
+        f"({peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s)",
+    ])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Columns side by side: words to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = (1, 2, 7)
+    return ["  ".join(cell.ljust(w) if k in words else cell.rjust(w)
+                      for k, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+
+
+def _limits() -> tuple[float, float]:
+    """Flops a second of a product that fits in the cache, bytes a second of a copy that does too, on one thread."""
+    a, b = (np.ones((256, 256), np.float32) for _ in range(2))
+    x, y = (np.ones(1 << 16, np.float32) for _ in range(2))
+    product = _fastest(lambda: matmul(a, b, out=y.reshape(256, 256), threads=1))
+    copy = _fastest(lambda: np.copyto(y, x))
+    return 2 * 256**3 / product, 2 * x.nbytes / copy
+
+
+def _fastest(work: Any) -> float:
+    best = float("inf")
+    for _ in range(50):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _measured(program: Runnable) -> dict[int, float]:
+    """Seconds of each line of the source, the median of some runs on copies of the state."""
+    times: dict[int, list[float]] = {number: [] for number in program.emitted.lines}
+    last = 0.0
+
+    def mark(number: int) -> None:
+        nonlocal last
+        if number:
+            times[number].append(time.perf_counter() - last)
+        last = time.perf_counter()
+
+    lines = []
+    for number, line in enumerate(program.emitted.source.splitlines(), 1):
+        lines.append(line)
+        if line.startswith("    def step("):
+            lines.append("        mark(0)")
+        if number in times:
+            lines.append(f"        mark({number})")
+    namespace: dict[str, Any] = {"__name__": "minigen.program.generated", "mark": mark}
+    exec(compile("\n".join(lines), f"<{program.program.name}, timed>", "exec"), namespace)
+    state = {name: array.copy() for name, array in program.state().items()}
+    step = namespace["bind"](runtime.Arena(program.plan.size), state, program.emitted.constants)
+    called = [x.copy() if isinstance(x, np.ndarray) else x for x in program.arguments()]
+    for _ in range(_ROUNDS):
+        step(*called)
+    return {number: statistics.median(found) for number, found in times.items()}

@@ -1,0 +1,169 @@
+"""A program ready to run: its source compiled, its memory laid out, and what must hold for it to be the right one."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import itertools
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..errors import GraphError
+from ..host import Number
+from ..tensor import Tensor
+from . import runtime
+from .emit import Emitted, emit
+from .ir import Program, Value, rebuilt
+from .passes import optimise
+from .passes.memory import Plan, plan_memory
+from .trace import Captured
+from .watch import Watch
+
+__all__ = ["Runnable"]
+
+_numbers = itertools.count(1)
+
+
+class Runnable:
+    """A program with its source, compiled, and the memory that it works in."""
+
+    def __init__(self, program: Program, watch: Watch, holds: Callable[[], bool], captured: list[Captured],
+                 interpret: bool = False) -> None:
+        self.traced = [copy.copy(i) for i in program.instructions]
+        optimise(program)
+        self.program = program
+        self.plan: Plan = plan_memory(program)
+        self.emitted: Emitted = emit(program, self.plan)
+        self.watch = watch
+        self.captured = captured
+        self._holds = holds
+        self._reads = [source for source in program.ledger.reads.values() if source is not None]
+        self._writes = [(owner, f"_{name}") for owner, name, _ in program.ledger.writes.values()]
+        self._guard = self._compiled_guard()
+        self._states = [(v.parts or [v], v) for v in self.emitted.state.values()]
+        self._data: list[tuple[Tensor, Array]] = []
+        self._bind = self._compiled(interpret)
+        self._step: Callable[..., Any] | None = None
+        self._structure = self._numbered()
+        self._called: list[Any] = []  # what the step was last called with
+
+    def fits(self, numbers: list[float]) -> bool:
+        """Whether this program is the right one for the world as it is."""
+        if not self._holds():
+            return False
+        return self._guard is None or self._guard(*numbers, *[getattr(o, f"_{n}") for o, n in self._reads])
+
+    def why(self) -> str:
+        """What has changed since the trace."""
+        return self.watch.changed() or "a branch on a host number"
+
+    def run(self, arrays: list[Array], numbers: list[float]) -> Any:
+        """One step."""
+        for c in self.captured:
+            if c.changed():
+                raise GraphError(f"{c.site}: the array captured here has been changed in place since the step was "
+                                 "compiled, and the program holds it as a constant: pass it as an argument")
+        if self._step is None or any([t.data is not data for t, data in self._data]):
+            self._step = self._bound()
+        if self.program.accumulating:
+            arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
+        self._called = [*arrays, *numbers]
+        values, moved = self._step(*self._called, *[getattr(o, f"_{n}") for o, n in self._reads])
+        for (owner, slot), value in zip(self._writes, moved, strict=False):
+            owner.__dict__[slot] = value
+        for v in self._changed:
+            v._version[0] += 1
+        return self._result(values, moved[len(self._writes):])
+
+    def arguments(self) -> list[Any]:
+        """What the source's `step` would be called with now, on the arrays and numbers of the last call."""
+        if not self._called:
+            raise GraphError("this program has not run yet: call the step once")
+        return [*self._called, *[getattr(o, f"_{n}") for o, n in self._reads]]
+
+    def state(self) -> dict[str, Array]:
+        """The memory that outlives the step, by the name it has in the source."""
+        state: dict[str, Array] = {}
+        for parts, v in self._states:
+            tensors = [p.tensor for p in parts]
+            assert all(t is not None for t in tensors)
+            state[v.name] = runtime.flat(tensors) if v.parts else tensors[0].data  # type: ignore[arg-type, union-attr]
+        return state
+
+    def _bound(self) -> Callable[..., Any]:
+        """The step with its memory, as state lies now."""
+        state = self.state()
+        self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]  # type: ignore[union-attr, misc]
+        written = {v.root for i in self.program.instructions for v in i.writes}
+        self._changed = [t for parts, v in self._states if v in written for p in parts if (t := p.tensor) is not None]
+        return self._bind(runtime.Arena(self.plan.size), state, self.emitted.constants)
+
+    def _compiled(self, interpret: bool) -> Callable[..., Any]:
+        """`bind`, out of the source; a debugger and a traceback find the text."""
+        source = self.emitted.source
+        name = f"<minigen program {next(_numbers)}: {self.program.name}>"
+        linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+        namespace: dict[str, Any] = {"__name__": "minigen.program.generated"}
+        if interpret:
+            source = source.replace("@loop(", "@plainly(")
+            namespace["plainly"] = _plainly
+        exec(builtins.compile(source, name, "exec"), namespace)
+        return namespace["bind"]
+
+    def _compiled_guard(self) -> Callable[..., bool] | None:
+        ledger = self.program.ledger
+        if not ledger.guards:
+            return None
+        asked = " and ".join(f"({text}) == {answer}" for text, answer in ledger.guards)
+        return eval(f"lambda {', '.join(ledger.reads)}: {asked}", {})
+
+    def _numbered(self) -> Any:
+        """The structure that is returned, with positions for Values and Numbers."""
+        values, numbers = itertools.count(), itertools.count()
+
+        def place(x: Any) -> Any:
+            if isinstance(x, Value):
+                return _Place(next(values), True)
+            return _Place(next(numbers), False) if isinstance(x, Number) else x
+
+        return rebuilt(self.program.outputs, place)
+
+    def _result(self, values: tuple[Array, ...], numbers: tuple[float, ...]) -> Any:
+        count = len(values)
+        for t, v in reversed(self.program.gradients):
+            if v is None:
+                t.grad = None
+            else:
+                count -= 1
+                t.grad = Tensor(values[count])
+
+        def filled(x: Any) -> Any:
+            if type(x) is _Place:
+                return Tensor(values[x.index]) if x.array else numbers[x.index]
+            return x
+
+        return rebuilt(self._structure, filled)
+
+
+class _Place:
+    def __init__(self, index: int, array: bool) -> None:
+        self.index = index
+        self.array = array
+
+
+def _plainly(types: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """In place of `loop`: the loop as it is written, run by Python."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any) -> None:
+            with np.errstate(all="ignore"):
+                function(*args)
+
+        return call
+
+    return decorate
+

@@ -1,0 +1,152 @@
+"""A compiled step: called like the function, it runs the program that fits, and traces one where none does."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, device_of
+from ..errors import DeviceError, GraphError
+from ..tensor import Tensor
+from .ir import rebuilt
+from .picture import draw_program
+from .report import explain
+from .runnable import Runnable
+from .save import save
+from .trace import Captured, Traced, trace_step
+from .watch import Watch
+
+__all__ = ["CompiledStep", "compile"]
+
+_MOST_PROGRAMS = 64
+
+
+def compile(function: Callable[..., Any]) -> CompiledStep:
+    """`function`, a training step, as a program: traced at its first call, and run.
+
+    At the first call with arguments of new shapes, types or structure the function itself runs once, and its
+    operations are recorded: forward, backward and the optimizer's updates. That run is then undone, and the recorded
+    program, whose text is `.source`, takes its place, at this call and all later ones: a step is computed in the same
+    way whenever the program was made. A change of a module's mode, of what is trained, or of a setting that the step
+    reads makes another program; host numbers (learning rates, counts; see `minigen.host`) are read anew at every call.
+
+    Arguments are arrays or Tensors, numbers, and structures of them; so are the results, with Tensors for arrays.
+    Raises GraphError where the step does what a program cannot do again; the message names the line.
+    """
+    return CompiledStep(function)
+
+
+class CompiledStep:
+    """What `compile` returns."""
+
+    def __init__(self, function: Callable[..., Any], interpret: bool = False) -> None:
+        self.function = function
+        self.programs: list[Runnable] = []
+        self._interpret = interpret  # run loops as plain Python: for tests and for pdb
+        self._by_key: dict[Any, list[Runnable]] = {}
+        self._pending: dict[Any, Traced] = {}  # traces that captured arrays, to be held against a second one
+        self._watch: Watch | None = None
+        functools.update_wrapper(self, function)
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        """As a decorator of a method: one compiled step for each object."""
+        if owner is None:
+            return self
+        name = f"_compiled_{self.function.__name__}"
+        if name not in vars(owner):
+            vars(owner)[name] = CompiledStep(self.function.__get__(owner, cls), self._interpret)
+        return vars(owner)[name]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        arrays: list[Array] = []
+        numbers: list[float] = []
+        key = (tuple([_signature(a, arrays, numbers) for a in args]),
+               tuple([(k, _signature(v, arrays, numbers)) for k, v in kwargs.items()]) if kwargs else ())
+        for program in self._by_key.get(key, ()):
+            if program.fits(numbers):
+                return program.run(arrays, numbers)
+        made = self._traced(key, args, kwargs)
+        return made.run(arrays, numbers) if isinstance(made, Runnable) else made
+
+    @property
+    def last(self) -> Runnable:
+        """The program that was made last; GraphError before the first call."""
+        if not self.programs:
+            raise GraphError("this step has no program yet: call it once")
+        return self.programs[-1]
+
+    @property
+    def source(self) -> str:
+        """The text of the program that was made last: what runs."""
+        return self.last.emitted.source
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the last program to `path`, a Python file that runs one step by itself: see `minigen.program.save`."""
+        save(self.last, Path(path))
+
+    def explain(self) -> str:
+        """A table of the last program: each line's shapes, work and time, and what the machine could do it in."""
+        return explain(self.last)
+
+    def draw(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The last program before and after the passes, as Graphviz dot text; with `path`, also as a PNG there."""
+        return draw_program(self.last.traced, self.last.program, path)
+
+    def _traced(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function for real, and make its program."""
+        if len(self.programs) >= _MOST_PROGRAMS:
+            raise GraphError(f"this step has been traced {_MOST_PROGRAMS} times, the last time because of a change of "
+                             f"{self.programs[-1].why()}. What moves at every step must be a minigen.host.HostNumber "
+                             "or an argument")
+        watch = Watch(self.function)
+        holds = watch.holds()
+        if any(t.device != "cpu" for t in watch.tensors.values()):
+            raise DeviceError("programs run on the cpu, and this step has tensors on the gpu: call it as it is, or "
+                              "move the model with .to('cpu')")
+        given = rebuilt((args, kwargs), lambda x: Tensor(x) if isinstance(x, np.ndarray) else x)
+        traced = trace_step(self.function, watch, *given)
+        if traced.captured:
+            earlier = self._pending.pop(key, None)
+            if earlier is None:
+                self._pending[key] = traced
+                return traced.result
+            _settle(earlier.captured, traced.captured)
+        traced.undo()
+        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret)
+        self.programs.append(runnable)
+        self._by_key.setdefault(key, []).insert(0, runnable)
+        return runnable
+
+
+def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
+    """What a program depends on of an argument; its arrays and numbers go to the lists."""
+    if isinstance(x, Tensor):
+        arrays.append(x.data)
+        return x.data.shape, x.data.dtype, x.data.flags.c_contiguous, x.requires_grad, device_of(x.data)
+    if isinstance(x, np.ndarray):
+        arrays.append(x)
+        return x.shape, x.dtype, x.flags.c_contiguous
+    if type(x) is float or type(x) is int:
+        numbers.append(x)
+        return type(x)
+    if isinstance(x, tuple | list):
+        return type(x), tuple([_signature(item, arrays, numbers) for item in x])
+    if isinstance(x, dict):
+        return dict, tuple([(k, _signature(item, arrays, numbers)) for k, item in x.items()])
+    return x
+
+
+def _settle(earlier: list[Captured], later: list[Captured]) -> None:
+    """Arrays that entered two traces from outside: all right where both times they held the same."""
+    for a, b in itertools.zip_longest(earlier, later):
+        if a is None or b is None or a.digest != b.digest or a.array.shape != b.array.shape:
+            where = (b or a).site
+            raise GraphError(f"{where}: an array that is no argument, parameter or result of an operation enters the "
+                             "step, and it is not the same at every call: pass it as an argument, or make it with "
+                             "operations")

@@ -1,0 +1,260 @@
+"""Tracing: one real step, run while the engine's recording point is listened to, becomes a list of instructions."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Op, hook, mode
+from ..backend import Array
+from ..errors import GraphError
+from ..host import Ledger, Number, plain, trace
+from ..tensor import Tensor
+from .ir import Instruction, Program, Value
+from .watch import Watch
+
+__all__ = ["Captured", "Traced", "site", "trace_step"]
+
+_ENGINE = tuple(f"minigen.{room}" for room in ("autograd", "tensor", "ops", "nn", "random", "program", "host", "debug"))
+_OPTIM = "minigen.optim"
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+
+
+# Names that the source has for other things.
+_TAKEN = ("np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena "
+          "state constant float bool abs range").split()
+
+
+@dataclass
+class Captured:
+    """An array that entered the step and is nothing that the program knows: a constant, if it never changes."""
+
+    value: Value
+    array: Array
+    site: str
+    digest: int
+
+    @classmethod
+    def of(cls, value: Value, array: Array, where: str) -> Captured:
+        value.array = np.array(array)
+        return cls(value, array, where, digest(array))
+
+    def changed(self) -> bool:
+        return digest(self.array) != self.digest
+
+
+def digest(array: Array) -> int:
+    """32 bits that an accidental change of the content leaves alone once in four billion times."""
+    return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if array.size else 0
+
+
+@dataclass
+class Traced:
+    """A program, what the step returned while it was traced, the constants that it captured, and what takes the step
+    back: arrays, gradients and host numbers are then as they were before it."""
+
+    program: Program
+    result: Any
+    captured: list[Captured]
+    undo: Callable[[], None]
+
+
+def site() -> tuple[str, bool]:
+    """file:line of the innermost caller outside the engine, and whether it was reached through an optimizer."""
+    frame: Any = sys._getframe(1)
+    optimizing = False
+    while frame.f_back is not None:
+        name = frame.f_globals.get("__name__", "")
+        optimizing = optimizing or name.startswith(_OPTIM)
+        if not name.startswith((*_ENGINE, _OPTIM, "contextlib", "functools")):
+            break
+        frame = frame.f_back
+    path = frame.f_code.co_filename
+    inside = path.startswith(_PACKAGE + os.sep)
+    return f"{os.path.relpath(path, os.path.dirname(_PACKAGE)) if inside else path}:{frame.f_lineno}", optimizing
+
+
+class _Recorder:
+    def __init__(self, watch: Watch) -> None:
+        self.instructions: list[Instruction] = []
+        self.captured: list[Captured] = []
+        self._known: dict[int, Value] = {}  # by the address of the array object
+        self._alive: list[Any] = []  # so that no address is used twice
+        self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
+        self.tensors: list[Tensor] = []  # arguments
+        self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
+
+    def name(self, wish: str) -> str:
+        """`wish` as an identifier that no other value has."""
+        wish = "".join(c if c.isalnum() else "_" for c in wish).strip("_") or "value"
+        if wish[0].isdigit():
+            wish = f"v{wish}"
+        count = self._used[wish] = self._used.get(wish, 0) + 1
+        return wish if count == 1 else f"{wish}_{count}"
+
+    def enter(self, wish: str, array: Array, kind: str, tensor: Tensor | None = None) -> Value:
+        """Make a value known by its array."""
+        value = Value(self.name(wish), array.shape, array.dtype, kind, None, tensor, ordered=array.flags.c_contiguous)
+        self._known[id(array)] = value
+        self._alive.append(array)
+        return value
+
+    def value(self, t: Tensor) -> Value:
+        """The value that a Tensor holds."""
+        array = t.data
+        found = self._known.get(id(array))
+        if found is not None:
+            return found
+        if id(array) in self._state:
+            name, tensor = self._state[id(array)]
+            return self.enter(name or "state", array, "state", tensor)
+        where, _ = site()
+        if any(id(base) in self._known or id(base) in self._state for base in _bases(array)):
+            raise GraphError(f"{where}: an array that NumPy made of a tensor's .data enters an operation, in a step "
+                             "that is being compiled: the program cannot see how. Use operations on the tensor itself")
+        value = self.enter("captured", array, "constant")
+        self.captured.append(Captured.of(value, array, where))
+        return value
+
+    def __call__(self, operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
+        where, optimizing = site()
+        node = mode.node
+        phase = "update" if operation.mutates or optimizing else "forward" if node is None else "backward"
+        says = _equation(operation)
+        if node is not None and phase == "backward":
+            where = node.site or where
+            says = f"{operation.name}, for the gradient of {node.op.name}"
+        if output._node is not None:
+            output._node.site = where
+        read = tuple(self.value(x) if isinstance(x, Tensor) else x for x in inputs)
+        self._alive.append(attrs)
+        if operation.mutates:
+            self.instructions.append(
+                Instruction(operation, read, attrs, [], operation.mutates, phase, where, says))
+            return
+        if id(output.data) in self._known:
+            return  # it gave back what it was given
+        value = self.enter(operation.name, output.data, "result")
+        for x, source in zip(inputs, read, strict=True):
+            if isinstance(x, Tensor) and np.may_share_memory(x.data, output.data):
+                value.base = source
+        self.instructions.append(Instruction(operation, read, attrs, [value], (), phase, where, says))
+
+
+def _bases(array: Array) -> list[Array]:
+    found = []
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+        found.append(array)
+    return found
+
+
+def _equation(operation: Op) -> str:
+    """The first equation of an operation's docstring."""
+    lines = (operation.__doc__ or "").strip().splitlines()
+    return re.split(r",  dL|;|, [a-z]+ \(", lines[0])[0] if lines else operation.name
+
+
+def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
+    """Run `function` once, for real, and return its program.
+
+    Arrays among the arguments (Tensors already) are the program's arguments, numbers are host numbers. Where the
+    function raises, what it had done is undone.
+    """
+    if trace.ledger is not None:
+        raise GraphError("a compiled step is called inside another that is being compiled: call the plain function")
+    ledger = Ledger(lambda: site()[0])
+    recorder = _Recorder(watch)
+    arguments: list[Value] = []
+    names = _argument_names(function, args, kwargs)
+
+    def entered(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            arguments.append(recorder.enter(name, value.data, "argument"))
+            recorder.tensors.append(value)
+            return value
+        if isinstance(value, tuple | list):
+            return type(value)(entered(item, f"{name}_{n}") for n, item in enumerate(value))
+        if isinstance(value, dict):
+            return {key: entered(item, f"{name}_{key}") for key, item in value.items()}
+        if type(value) in (int, float):
+            return ledger.argument(recorder.name(name), value)
+        return value
+
+    given = [entered(value, name) for value, name in zip((*args, *kwargs.values()), names, strict=True)]
+    before = {name: (t, t.grad) for name, t in watch.tensors.items()}
+    accumulating = [t for t, g in before.values() if g is not None]
+    arguments += [recorder.enter(f"gradient_of_{name}", g.data, "argument")
+                  for name, (_, g) in before.items() if g is not None]
+    memory = [(t, t.data, t.data.copy(), t.version) for t in (*watch.tensors.values(), *recorder.tensors)]
+
+    def undo() -> None:
+        ledger.undo()
+        for t, data, content, version in memory:
+            if data.flags.writeable:
+                np.copyto(data, content)
+            t.data, t._version[0] = data, version
+        for t, g in before.values():
+            t.grad = g
+
+    with ExitStack() as stack:
+        failed = stack.enter_context(ExitStack())
+        failed.callback(undo)
+        trace.ledger = ledger
+        stack.callback(setattr, trace, "ledger", None)
+        stack.enter_context(hook(recorder))
+        result = function(*given[:len(args)], **dict(zip(kwargs, given[len(args):], strict=True)))
+        outputs = _leaving(result, recorder)
+        gradients = [(t, None if t.grad is None else recorder.value(t.grad))
+                     for t, g in before.values() if t.grad is not g]
+        failed.pop_all()
+    if (place := watch.changed()) is not None:
+        raise GraphError(f"{getattr(function, '__qualname__', function)}: the step itself changes {place}, a Python "
+                         "attribute, which its program could not do again: keep such counts outside the step, or in a "
+                         "minigen.host.HostNumber")
+    program = Program(getattr(function, "__qualname__", "step"), recorder.instructions, arguments, outputs, gradients,
+                      accumulating, ledger, recorder.name)
+    return Traced(program, _plain_result(result), recorder.captured, undo)
+
+
+def _argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    called = function if hasattr(function, "__code__") else function.__call__  # type: ignore[operator]
+    code = getattr(called, "__code__", None)
+    names = list(code.co_varnames[:code.co_argcount]) if code is not None else []
+    if hasattr(called, "__self__"):
+        names = names[1:]
+    names += [f"argument_{n}" for n in range(len(names), len(args))]
+    return [*names[:len(args)], *kwargs]
+
+
+def _leaving(result: Any, recorder: _Recorder) -> Any:
+    """The structure that the step returns, with Values for Tensors."""
+    if isinstance(result, Tensor):
+        return recorder.value(result)
+    if isinstance(result, tuple | list):
+        return type(result)(_leaving(item, recorder) for item in result)
+    if isinstance(result, dict):
+        return {key: _leaving(item, recorder) for key, item in result.items()}
+    if isinstance(result, np.ndarray):
+        raise GraphError("a compiled step returns tensors, numbers and structures of them, not NumPy arrays: "
+                         "the array would be today's for ever")
+    return result
+
+
+def _plain_result(result: Any) -> Any:
+    if isinstance(result, Number):
+        return plain(result)
+    if isinstance(result, tuple | list):
+        return type(result)(_plain_result(item) for item in result)
+    if isinstance(result, dict):
+        return {key: _plain_result(item) for key, item in result.items()}
+    return result

@@ -1,0 +1,289 @@
+"""Each pass by itself: what it takes out, what it must leave alone, and that the result is still the step's."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import minigen as mg
+from minigen import nn, ops, optim
+from minigen.program.ir import dependencies
+from minigen.program.passes import optimise
+from minigen.program.passes.common import share_common
+from minigen.program.passes.dead import remove_dead
+from minigen.program.passes.epilogue import accumulate_products, activate_products, plain_products
+from minigen.program.passes.flat import flatten_updates
+from minigen.program.passes.fold import fold_constants
+from minigen.program.passes.fuse import fuse_loops
+from minigen.program.passes.memory import plan_memory
+from minigen.program.step import CompiledStep
+from minigen.program.trace import trace_step
+from minigen.program.watch import Watch
+from minigen.random import Generator
+from minigen.tensor import Parameter, Tensor
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+
+
+def traced(function, *arrays):
+    found = trace_step(function, Watch(function), tuple(map(Tensor, arrays)), {})
+    found.undo()
+    return found.program
+
+
+def names(program):
+    return [i.name for i in program.instructions]
+
+
+# Dead code --------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_reads_goes_with_what_only_it_read():
+    program = traced(lambda x: (ops.exp(ops.tanh(x)), x + 1.0)[1], X)
+    assert names(program) == ["tanh", "exp", "add"]
+    remove_dead(program)
+    assert names(program) == ["add"]
+
+
+def test_a_write_to_what_outlives_the_step_stays_and_one_to_a_temporary_that_is_read():
+    state = Tensor(np.zeros(3))
+
+    def step(x):
+        temporary, unread = x * 1.0, x * 2.0
+        with mg.no_grad():
+            state.copy_(x[0])
+            temporary[0] = 1.0
+            unread[0] = 1.0
+        return temporary + 0.5
+
+    program = traced(step, X)
+    remove_dead(program)
+    assert names(program) == ["mul", "index", "assign", "assign", "add"]
+
+
+# Common subexpressions --------------------------------------------------------------------------------------
+
+
+def test_equal_expressions_are_computed_once():
+    program = traced(lambda x: ops.exp(x * 2.0) + ops.exp(x * 2.0) * ops.exp(x * 2), X)
+    share_common(program)
+    assert names(program) == ["mul", "exp", "mul", "exp", "mul", "add"]  # 2 and 2.0 are not the same
+
+
+def test_noise_and_what_is_overwritten_between_are_not_shared():
+    rng, state = Generator(0), Tensor(np.ones(3))
+
+    def step(x):
+        first = state * 2.0
+        with mg.no_grad():
+            state.copy_(x[0])
+        return first + state * 2.0 + rng.normal((3,), "float64") + rng.normal((3,), "float64")
+
+    program = traced(step, X)
+    before = names(program)
+    share_common(program)
+    assert names(program) == before
+
+
+# Constants --------------------------------------------------------------------------------------------------
+
+
+def test_constants_are_computed_now():
+    table = np.arange(3.0)
+    program = traced(lambda x: x * ops.exp(Tensor(table) * 2.0), X)
+    fold_constants(program)
+    assert names(program) == ["mul"]
+    np.testing.assert_allclose(program.instructions[0].inputs[1].array, np.exp(2 * table))
+
+
+def test_the_gradient_of_a_mean_starts_from_one_number():
+    p = Parameter(X)
+    program = traced(lambda: ((p * p).mean()).backward())
+    fold_constants(program)
+    remove_dead(program)
+    assert names(program) == ["mul", "mul", "add"]
+    assert program.instructions[0].inputs[0] == pytest.approx(1 / 12)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x * 1.0, lambda x: 1.0 * x, lambda x: x / 1.0, lambda x: x + 0.0, lambda x: 0.0 + x, lambda x: x - 0.0,
+    lambda x: x.astype(x.dtype), lambda x: x.reshape(*x.shape), lambda x: ops.sum_to(x, shape=x.shape),
+])
+def test_what_changes_nothing_is_left_out(function):
+    program = traced(lambda x: ops.exp(function(x)), X)
+    fold_constants(program)
+    assert names(program) == ["exp"]
+
+
+@pytest.mark.parametrize("function", [lambda x: 1.0 / x, lambda x: 0.0 - x, lambda x: x * 0.0, lambda x: x + 1.0])
+def test_what_changes_something_is_not(function):
+    program = traced(lambda x: ops.exp(function(x)), X)
+    fold_constants(program)
+    assert len(program.instructions) == 2
+
+
+# Products ---------------------------------------------------------------------------------------------------
+
+
+def network(activation):
+    net = nn.Sequential(nn.Dense(3, 5, rng=Generator(0)), activation, nn.Dense(5, 2, rng=Generator(1)))
+    for p in net.parameters():
+        p.data = p.data.astype(np.float64)
+    return net
+
+
+def products(program):
+    plain_products(program)
+    activate_products(program)
+    accumulate_products(program)
+    remove_dead(program)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh(), nn.LeakyReLU(), nn.Sigmoid(), nn.GELU()])
+def test_bias_and_activation_join_the_product(activation):
+    net = network(activation)
+    program = traced(lambda x: net(x), X)
+    products(program)
+    assert names(program) == ["product", "product"]
+    assert [i.attrs["activation"] for i in program.instructions] == [names_of(activation), None]
+
+
+def names_of(activation):
+    return {"Tanh": "tanh", "LeakyReLU": "leaky_relu", "Sigmoid": "sigmoid", "GELU": "gelu"}[type(activation).__name__]
+
+
+def test_an_activation_whose_input_is_needed_stays_apart():
+    net = network(nn.GELU())
+    program = traced(lambda x: net(x).sum().backward(), X)  # the derivative of gelu reads its input
+    products(program)
+    assert "gelu" in names(program)
+
+
+def test_a_leaky_relu_joins_although_its_derivative_asks_for_its_input():
+    net = network(nn.LeakyReLU())
+    program = traced(lambda x: net(x).sum().backward(), X)
+    products(program)
+    assert "leaky_relu" not in names(program) and "gate" in names(program)
+
+
+def test_two_gradients_of_a_weight_are_summed_in_place():
+    net = network(nn.Tanh())
+    program = traced(lambda x: (net(x).sum() + net(x * 2.0).sum()).backward(), X)
+    products(program)
+    assert sum(i.name == "product" and i.attrs["accumulate"] for i in program.instructions) == 2
+
+
+# Loops ------------------------------------------------------------------------------------------------------
+
+
+def loops(program):
+    return [i.attrs["loop"] for i in program.instructions if i.name == "loop"]
+
+
+def fused(function, *arrays):
+    program = traced(function, *arrays)
+    fold_constants(program)
+    remove_dead(program)
+    fuse_loops(program)
+    return program
+
+
+def test_a_chain_its_sums_and_what_follows_from_them_are_one_loop():
+    def step(x):
+        y = ops.exp(ops.tanh(x) * 2.0)
+        return y, y.sum(0), y.mean() * 3.0 + 1.0
+
+    program = fused(step, X)
+    assert names(program) == ["loop"]
+    (loop,) = loops(program)
+    assert (len(loop.body), len(loop.tail)) == (5, 3)
+
+
+def test_a_sum_that_the_elements_wait_for_takes_two_loops():
+    program = fused(lambda x: x / (x * x).sum(), X)
+    assert names(program) == ["loop", "loop"]
+
+
+def test_a_loop_does_not_swallow_what_lies_between_its_parts():
+    program = fused(lambda x: ops.exp(x) + ops.softmax(ops.exp(x) * 2.0), X)
+    order = names(program)
+    assert order == ["loop", "softmax", "loop"]
+    for n, needed in enumerate(dependencies(program.instructions)):
+        assert all(m < n for m in needed)
+
+
+def test_a_read_stays_on_its_side_of_a_write():
+    state = Tensor(np.ones(3))
+
+    def step(x):
+        before = ops.exp(state)
+        with mg.no_grad():
+            state.copy_(x[0])
+        return before * 2.0 + state
+
+    program = fused(step, X)
+    writes = names(program).index("assign")
+    assert 0 < writes < len(program.instructions) - 1
+
+
+# Updates ----------------------------------------------------------------------------------------------------
+
+
+def test_all_parameters_of_an_optimizer_are_one_array():
+    net = network(nn.Tanh())
+    optimizer = optim.Adam(net.parameters())
+    for t in sum(optimizer.state.values(), []):
+        t.data = t.data.astype(np.float64)
+    kept = net.state_dict()
+
+    def step(x):
+        (net(x) * net(x)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    compiled = CompiledStep(step, interpret=True)
+    compiled(X)
+    assert names(compiled.last.program).count("adam") == 1 and "copy" not in names(compiled.last.program)
+    assert len({id(p.data.base) for p in net.parameters()}) == 1
+    assert all(net.state_dict()[name].shape == kept[name].shape for name in kept)
+
+
+def test_optimizers_with_other_settings_stay_apart():
+    p, q = Parameter(np.ones(3)), Parameter(np.ones(3))
+    first, second = optim.SGD([p], lr=0.1), optim.SGD([q], lr=0.2)
+
+    def step():
+        (p * q).sum().backward()
+        first.step()
+        second.step()
+
+    program = traced(step)
+    flatten_updates(program)
+    assert names(program).count("sgd") == 2
+
+
+# Memory -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [
+    lambda: mg.models.GAN(image_shape=(6, 5), latent=4, generator=(12,), discriminator=(12, 8)),
+    lambda: mg.models.VAE(image_shape=(6, 5), latent=3, hidden=(12,)),
+])
+def test_nothing_alive_shares_bytes_and_the_arena_is_full_of_what_is_alive(make):
+    model = make()
+    images = np.zeros((8, 6, 5), np.uint8)
+    program = traced(model.train_step, images)
+    optimise(program)
+    plan = plan_memory(program)
+    lives = {}
+    for n, i in enumerate(program.instructions):
+        for v in (*i.reads, *i.outputs):
+            lives.setdefault(v.root, [n, n])[1] = n
+    for v in program.results():
+        lives[v.root][1] = len(program.instructions)
+    for (a, start), (b, other) in itertools.combinations(plan.offsets.items(), 2):
+        together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
+        assert not (together and start < other + b.bytes and other < start + a.bytes), (a, b)
+    assert plan.needed <= plan.size <= 1.25 * plan.needed + 64 * len(plan.offsets)

@@ -1,0 +1,121 @@
+"""The source of a program: what runs is what is shown, it says what each line is, and it runs by itself."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import minigen as mg
+from minigen import nn, optim
+from minigen.errors import GraphError, OutputError
+from minigen.program.step import CompiledStep
+from minigen.random import Generator
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 6, 5)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def gan():
+    model = mg.models.GAN(image_shape=(6, 5), latent=4, generator=(12,), discriminator=(12,), r1=0.0)
+    step = CompiledStep(model.train_step, interpret=True)
+    step(IMAGES)
+    return step
+
+
+def test_every_line_says_its_part_its_equation_and_the_line_it_came_from(gan):
+    body = gan.source.split("    def step(")[1].splitlines()[1:]
+    headings = [line for line in body if re.match(r" {8}# (forward|backward|update), minigen/\S+\.py:\d+$", line)]
+    lines = [line for line in body if line.startswith("        ") and line not in headings]
+    assert len(headings) >= 6 and {line.split()[1] for line in headings} == {"forward,", "backward,", "update,"}
+    assert all("  # " in line for line in lines if "return" not in line)
+    assert "# Y = X W + b" in gan.source and "for the gradient of leaky_relu" in gan.source
+    model = "\n".join(headings)
+    assert "minigen/models/gan.py" in model and "minigen/losses/gan.py" in model
+
+
+def test_the_source_is_valid_and_is_what_runs(gan):
+    ast.parse(gan.source)
+    name = gan.last._bind.__code__.co_filename
+    assert "".join(linecache.getlines(name)) == gan.source  # what a debugger and a traceback show
+    assert gan.last._step.__code__.co_filename == name
+
+
+def test_a_line_of_a_user_is_named_by_file_and_number():
+    net = nn.Dense(3, 1, rng=Generator(0))
+    optimizer = optim.SGD(net.parameters())
+
+    def body(x):
+        loss = (net(x) * 2.0).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    step = CompiledStep(body, interpret=True)
+    step(np.ones((2, 3), np.float32))
+    first = body.__code__.co_firstlineno
+    assert f"# forward, {__file__}:{first + 1}" in step.source
+    assert f"# backward, {__file__}:{first + 1}" in step.source
+    assert f"# update, {__file__}:{first + 3}" in step.source
+
+
+def test_the_source_is_the_same_again():
+    def source():
+        model = mg.models.VAE(image_shape=(6, 5), latent=3, hidden=(12,))
+        step = CompiledStep(model.train_step, interpret=True)
+        step(IMAGES)
+        return step.source
+
+    assert source() == source()
+
+
+def test_batches_of_two_sizes_share_their_loops():
+    """The last, shorter batch of an epoch costs a trace and no machine code."""
+    model = mg.models.GAN.preset("document", image_shape=(6, 5))
+    step = CompiledStep(model.train_step, interpret=True)
+    step(IMAGES)
+    whole = step.source
+    step(IMAGES[:5])
+
+    def texts(source):
+        return re.sub(r"loop_\d+", "", source.split("def bind(")[0].split("import array, loop, ordered, plus")[1])
+
+    assert texts(whole) == texts(step.source)
+
+
+def test_a_saved_program_runs_by_itself_and_does_the_next_step(gan, tmp_path):
+    path = tmp_path / "gan_step.py"
+    gan.save(path)
+    run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True)
+    found = [float(line.split()[1]) for line in run.stdout.splitlines()]
+    losses = [float(loss) for loss in gan(IMAGES).values()]
+    np.testing.assert_allclose(found, losses, rtol=1e-5)
+    with pytest.raises(OutputError, match="cannot be written"):
+        gan.save(tmp_path / "no folder" / "step.py")
+
+
+def test_explain_lists_every_line_and_changes_nothing(gan):
+    before = gan.last.state()["adam_parameters"].copy()
+    text = gan.explain()
+    np.testing.assert_array_equal(gan.last.state()["adam_parameters"], before)
+    rows = [line for line in text.splitlines() if re.match(r"\s*\d+  (forward|backward|update)", line)]
+    assert len(rows) == len(gan.last.emitted.lines)
+    assert all(float(line.split()[5]) >= 0 for line in rows)
+    assert re.search(r"\d+ operations became \d+ lines; arena \d+ KiB", text) and "GFLOP/s" in text
+
+
+def test_draw_shows_the_program_before_and_after(gan, tmp_path):
+    dot = gan.draw(tmp_path / "step.png")
+    assert dot.count("leaky_relu") > 1 and dot.count("product leaky_relu") == 3 and "dense" in dot
+    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_there_is_no_source_before_the_first_call():
+    with pytest.raises(GraphError, match="call it once"):
+        _ = CompiledStep(lambda x: x).source
