@@ -83,7 +83,7 @@ def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
         compiled(cuda_compile.read("optimizers.cu"), capability, defines)
         dtype = FLOAT64 if defines else FLOAT32
         compiled(reductions.source(dtype), capability, defines)
-        for activation in (None, *linear.ACTIVATIONS):
+        for activation in (None, "leaky_relu", "gelu"):
             prelude, expression = linear.formula(activation, 0.2, dtype)
             given = (*defines, f"ACTIVATION(x)={expression or '(x)'}")
             compiled(prelude + cuda_compile.read("epilogue.cu"), capability, given)
@@ -99,7 +99,15 @@ def test_random_numbers_have_no_fused_operations() -> None:
     for arithmetic, expected in ((cuda_compile.EXACT, False), (cuda_compile.FAST, True)):
         ptx = nvrtc.compile_to_ptx(random.source(), cuda_compile.options((), arithmetic), (8, 0))
         body = ptx[ptx.index("normal_32") :]
-        assert bool(re.search(r"fma\.rn\.f(32|64)", body.split(".entry normal_64")[0])) == expected
+        assert bool(re.search(r"fma\.rn(\.ftz)?\.f(32|64)", body.split(".entry normal_64")[0])) == expected
+
+
+def test_what_cupy_appends_changes_nothing() -> None:
+    """CuPy compiles with -ftz=true after whatever it is given: the last of two counts, and it is ours already."""
+    text = 'extern "C" __global__ void f(float *x) { x[0] = x[1] * x[2]; }'
+    options = cuda_compile.options()
+    ours, theirs = (nvrtc.compile_to_ptx(text, (*options, *more), (8, 0)) for more in ((), ("-ftz=true",)))
+    assert "mul.ftz.f32" in ours and ours == theirs
 
 
 def test_the_compiler_can_refuse() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import platform
 from typing import Any
 
 import numpy as np
 import pytest
+from cuda_machines import Emulated
 from cuda_on import on
 from numpy.testing import assert_array_equal
 
@@ -52,14 +54,42 @@ def test_agrees_with_the_reference(machine: Any, monkeypatch: Any, name: str, dt
         assert_close(call(machine, monkeypatch, name, given), getattr(reference, name)(*given), rtol, atol)
 
 
+def special(name: str, x: np.ndarray) -> list[Any]:
+    """x, with 1/2 for a second operand."""
+    given = (x, np.full_like(x, 0.5), 0)
+    names = inspect.signature(scalar.FORMULAS[name]).parameters
+    return [0.2 if p == "slope" else q for p, q in zip(names, given, strict=False)]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
-def test_special_values_are_those_of_ieee(machine: Any, monkeypatch: Any, name: str, dtype: type) -> None:
-    x = np.array(SPECIAL, dtype)
-    given = [0.2 if p == "slope" else q for p, q in zip(
-        inspect.signature(scalar.FORMULAS[name]).parameters, (x, np.full_like(x, 0.5), 0), strict=False)]
+def test_special_values_are_those_of_ieee(emulated: Any, monkeypatch: Any, name: str, dtype: type) -> None:
+    given = special(name, np.array(SPECIAL, dtype))
     expected = getattr(reference, name)(*given)
-    assert_close(call(machine, monkeypatch, name, given), expected, 4e-6, 4 * np.finfo(dtype).smallest_subnormal)
+    assert_close(call(emulated(), monkeypatch, name, given), expected, 4e-6, 4 * np.finfo(dtype).smallest_subnormal)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_without_subnormals_they_are_as_well(machine: Any, monkeypatch: Any, name: str, dtype: type) -> None:
+    """What a GPU computes in float32: a subnormal number is zero, whether it goes in or comes out."""
+    tiny = np.finfo(np.float32).tiny
+    if machine.name == "emulated":
+        machine = flushing()
+    x = np.array([value for value in SPECIAL if value == 0 or not abs(value) < tiny], dtype)
+    given = special(name, x)
+    assert_close(call(machine, monkeypatch, name, given), getattr(reference, name)(*given), 4e-6, 4 * tiny)
+    zeros = special(name, np.array([1e-40, -1e-40], dtype))
+    if dtype == np.float32:
+        expected = getattr(reference, name)(*special(name, np.array([0.0, -0.0], dtype)))
+        assert_close(call(machine, monkeypatch, name, zeros), expected, 0.0, 4 * tiny)
+
+
+def flushing() -> Any:
+    """The emulation in which subnormal numbers are zero."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("subnormal numbers are flushed by a register of x86")
+    return Emulated(flush=True)
 
 
 @pytest.mark.parametrize("name", NAMES)

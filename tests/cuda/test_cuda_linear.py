@@ -81,13 +81,19 @@ def test_stacks(machine: Any, monkeypatch: Any, left: tuple[int, ...], right: tu
         np.testing.assert_allclose(actual, expected, **tolerance)
 
 
+@pytest.mark.parametrize("rung", ["warp_tile", "shared_tile"])
 @pytest.mark.parametrize("accumulate", [False, True])
-def test_an_out_of_any_strides(emulated: Any, monkeypatch: Any, accumulate: bool) -> None:
+def test_an_out_of_any_strides(emulated: Any, monkeypatch: Any, accumulate: bool, rung: str) -> None:
     on(emulated(), monkeypatch)
     a, b = matrices(9, 7, 5, np.float32)
-    for out in (np.ones((7, 9), np.float32).T, np.ones((9, 14), np.float32)[:, ::2], np.ones((18, 7), np.float32)[::2]):
-        assert matmul(a, b, out=out, accumulate=accumulate, bias=np.ones(14, np.float32)[::2]) is out
-        assert_product(out, a, b, RUNGS["warp_tile"], 2.0 if accumulate else 1.0)
+    for whole, key in (((9, 14), np.s_[:, ::2]), ((18, 7), np.s_[::2]), ((9, 11), np.s_[:, 2:9]), ((7, 9), None)):
+        memory = np.ones(whole, np.float32)
+        out = memory.T if key is None else memory[key]
+        settings = dict(accumulate=accumulate, bias=np.ones(14, np.float32)[::2], rung=rung)
+        assert matmul(a, b, out=out, **settings) is out
+        assert_product(out, a, b, RUNGS[rung], 2.0 if accumulate else 1.0)
+        out[...] = 1
+        assert (memory == 1).all()  # nothing beside it was written
 
 
 def test_accumulates_into_out(machine: Any, monkeypatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_the_same_bits_as_on_the_cpu(
         assert ours.dtype == dtype and ours.shape == shape
         assert ours.tobytes() == getattr(kernels, name)(seed, draw, shape, dtype).tobytes()
         assert ours.tobytes() == getattr(reference, name)(seed, draw, shape, dtype).tobytes()
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="a register of x86 flushes subnormals")
+@pytest.mark.parametrize("name", ["uniform", "normal"])
+def test_the_bits_need_no_subnormal_numbers(emulated: Any, monkeypatch: Any, name: str) -> None:
+    """A GPU has none in float32."""
+    on(emulated(flush=True), monkeypatch)
+    for seed, draw in SEEDS:
+        for dtype in (np.float32, np.float64):
+            ours = getattr(random, name)(seed, draw, (60_001,), dtype)
+            assert ours.tobytes() == getattr(kernels, name)(seed, draw, (60_001,), dtype).tobytes()
 
 
 def test_many_blocks_to_a_thread(emulated: Any, monkeypatch: Any) -> None:

@@ -67,6 +67,13 @@ def test_out_of_memory_is_a_memory_error(cupy: Any) -> None:
     assert issubclass(cupy.cuda.runtime.CUDARuntimeError, RuntimeError)
 
 
+def test_cupy_appends_the_option_that_kernels_reckon_with(cupy: Any) -> None:
+    """See `kernels.cuda.compile.FAST`: without it a float32 below 1.2e-38 would not be zero."""
+    from cupy.cuda import compiler
+
+    assert "options += ('-ftz=true',)" in inspect.getsource(compiler)
+
+
 def test_without_a_device_the_message_says_so(cupy: Any) -> None:
     from minigen import backend
     from minigen.errors import DeviceError
