@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "nn": LAYERS - {"checkpoint"},
     "losses": LAYERS - {"checkpoint"},
     "optim": {*LAYERS, "nn"} - {"checkpoint"},  # EMA averages a Module
-    "metrics": LAYERS - {"checkpoint"},
+    "metrics": {*LAYERS, "nn", "losses", "optim", "data"},  # trains a classifier, and keeps it
     "models": MODELS,
     "program": {*TOOLS, "random"},
     "plots": {"errors"},
