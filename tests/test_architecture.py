@@ -41,8 +41,9 @@ MAY_IMPORT = {
     "models": MODELS,
     "program": {*TOOLS, "random"},
     "plots": {"errors"},
+    "evaluation_plots": {"errors", "plots", "metrics"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases"},
+    "cli": {*TRAINING, "training", "op_cases", "evaluation_plots"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
@@ -56,7 +57,7 @@ ONLY_IN = {
     "numba": ("kernels/cpu/", *ASKS_NUMBA),
     "llvmlite": ("kernels/cpu/", *ASKS_NUMBA),
     "pickle": ("kernels/cpu/cache.py",),
-    "matplotlib": ("minigen/plots.py", "minigen/draw.py"),
+    "matplotlib": ("minigen/plots.py", "minigen/evaluation_plots.py", "minigen/draw.py"),
     "safetensors": ("minigen/checkpoint.py",),
     "pooch": ("minigen/data/",),
     "click": ("minigen/cli/",),

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "Train a GAN or a VAE, and draw what it learned.",
     "sample": "Draw new images from a trained model.",
     "reconstruct": "Encode and decode held-out images with a trained VAE.",
+    "evaluate": "Measure how good and how varied a trained model's images are.",
     "features": "Train the feature net that evaluate measures with.",
     "info": "Show what a run was made of, or list all runs.",
     "gradcheck": "Hold the gradient of every operation against finite differences.",

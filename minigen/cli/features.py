@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DataError, UsageError
-from .options import Place, Whole, data_options, load_split, seed_option
+from .options import Place, Whole, data_options, hold_out, load_split, seed_option
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..data import Dataset
 
-    Labelled = tuple[np.ndarray, np.ndarray]
-
 __all__ = ["command"]
 
-HELD_OUT_EVERY = 6  # of a file, which has no test split
+LEAST = 12  # images of a file, of which a sixth is held out
 
 
 @click.command("features")
@@ -32,7 +30,7 @@ def command(data: str, data_dir: str | None, epochs: int, seed: int, out: Path |
     """Train the feature net that `minigen evaluate` measures with.
 
     A classifier of any labelled set: MNIST, for which one comes with minigen, made by this very command, or a .npz
-    file with images and labels. Of a file, every sixth image is held out to measure the accuracy.
+    file with images and labels. Of a file, a sixth of the images is held out to measure the accuracy.
     """
     from ..metrics.classifier import save_classifier
     from ..metrics.fit import Progress, accuracy, fit_classifier
@@ -44,28 +42,25 @@ def command(data: str, data_dir: str | None, epochs: int, seed: int, out: Path |
     assert dataset is not None  # only a test split can be missing
     test = load_split(data, data_dir, "test", download=not dataset.is_sample)
     click.echo(dataset.note)
-    (images, labels), held_out = _split(dataset, test)
+    if dataset.labels is None:
+        raise DataError(f"{dataset.name} has no labels: a feature net learns from them; save them as 'labels' beside "
+                        "'images' in the .npz file")
+    if len(dataset) < LEAST:
+        raise DataError(f"{dataset.name}: {len(dataset)} images are too few to train on and to measure with; give "
+                        f"{LEAST} or more")
+    seen, unseen = (dataset, test) if test is not None else hold_out(dataset)
     start = time.monotonic()
 
     def report(done: Progress) -> None:
         click.echo(f"epoch {done.epoch}/{epochs}  loss {done.loss:.4f}  accuracy {done.accuracy:.4f}  "
                    f"{time.monotonic() - start:.0f} s")
 
-    net = fit_classifier(images, labels, held_out, epochs=epochs, seed=seed, report=report)
+    held_out = _labelled(unseen)
+    net = fit_classifier(*_labelled(seen), held_out, epochs=epochs, seed=seed, report=report)
     save_classifier(out, net, {"data": dataset.name, "data.sha256": dataset.sha256})
     click.echo(f"{out}: {accuracy(net, *held_out):.2%} of {len(held_out[1])} held-out images right, as saved (float16)")
 
 
-def _split(dataset: Dataset, test: Dataset | None) -> tuple[Labelled, Labelled]:
-    """Training and held-out images with their labels; DataError where there are none."""
-    if dataset.labels is None:
-        raise DataError(f"{dataset.name} has no labels: a feature net learns from them; save them as 'labels' beside "
-                        "'images' in the .npz file")
-    if test is not None and test.labels is not None:
-        return (dataset.images, dataset.labels), (test.images, test.labels)
-    if len(dataset) < 2 * HELD_OUT_EVERY:
-        raise DataError(f"{dataset.name}: {len(dataset)} images are too few to train on and to measure with; give "
-                        f"{2 * HELD_OUT_EVERY} or more")
-    held_out = [i % HELD_OUT_EVERY == 0 for i in range(len(dataset))]
-    kept = [not held for held in held_out]
-    return (dataset.images[kept], dataset.labels[kept]), (dataset.images[held_out], dataset.labels[held_out])
+def _labelled(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    assert dataset.labels is not None
+    return dataset.images, dataset.labels

@@ -43,6 +43,11 @@ class Dataset:
         """SHA-256 (hex) of the image values in C order: the same images give the same, wherever they lay."""
         return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
 
+    def part(self, rows: NDArray[np.int64]) -> "Dataset":
+        """The images in these rows, in this order, under the same name."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Dataset(self.images[rows], labels, self.name, self.source, self.origin, self.note)
+
     def record(self) -> dict[str, str | int]:
         """What a run's configuration keeps, ready for JSON. `origin` stays out: a private path."""
         return {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}
