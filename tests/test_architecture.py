@@ -42,8 +42,9 @@ MAY_IMPORT = {
     "program": {*TOOLS, "random"},
     "plots": {"errors"},
     "evaluation_plots": {"errors", "plots", "metrics"},
+    "inspection_plots": {"errors", "plots", "data"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "evaluation_plots"},
+    "cli": {*TRAINING, "training", "op_cases", "evaluation_plots", "inspection_plots"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
@@ -57,7 +58,7 @@ ONLY_IN = {
     "numba": ("kernels/cpu/", *ASKS_NUMBA),
     "llvmlite": ("kernels/cpu/", *ASKS_NUMBA),
     "pickle": ("kernels/cpu/cache.py",),
-    "matplotlib": ("minigen/plots.py", "minigen/evaluation_plots.py", "minigen/draw.py"),
+    "matplotlib": ("minigen/plots.py", "minigen/evaluation_plots.py", "minigen/inspection_plots.py", "minigen/draw.py"),
     "safetensors": ("minigen/checkpoint.py",),
     "pooch": ("minigen/data/",),
     "click": ("minigen/cli/",),

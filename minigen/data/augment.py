@@ -137,8 +137,15 @@ class Flip:
 
     def apply(self, images: Images, draws: Draws) -> Images:
         """The changed images, new memory."""
-        mirrored = images[:, ::-1] if self.vertical else images[:, :, ::-1]
-        return np.where(draws.uniform(1)[..., None] < self.chance, mirrored, images)
+        return np.where(draws.uniform(1)[..., None] < self.chance, self._mirrored(images), images)
+
+    def invert(self, images: Images) -> Images:
+        """Mirrored back, where that is certain; UsageError for a chance below 1."""
+        _require(self.chance == 1, f"Flip: chance = {self.chance} cannot be undone", "a chance of 1")
+        return np.array(self._mirrored(images))
+
+    def _mirrored(self, images: Images) -> Images:
+        return images[:, ::-1] if self.vertical else images[:, :, ::-1]
 
 
 def _require(holds: bool, came: str, expected: str) -> None:

@@ -28,8 +28,13 @@ class Draws:
             raise UsageError(f"epoch {epoch}: expected 0 to 2^32 - 1")
         self._root = Generator(seed)
         self._purpose = purpose
+        self._indices = indices
         self._draws = [(epoch << 32) + int(i) for i in indices]
         self._calls = 0
+
+    def in_epoch(self, epoch: int) -> "Draws":
+        """The same images and streams from their beginning, in another epoch."""
+        return Draws(self._root.seed, self._purpose, self._indices, epoch)
 
     def uniform(self, *shape: int) -> NDArray[np.float32]:
         """U[0, 1), (N, *shape)."""
