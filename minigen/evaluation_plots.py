@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .data import to_unit
 from .metrics import Verdict
 from .plots import PALETTE, image_grid, save_figure
 
@@ -24,7 +25,7 @@ _MARKERS = "osD^vP*X"
 
 
 class Shown(NamedTuple):
-    """What is drawn of one run beside its figures: images (N, H, W) and training images (M, H, W), in [0, 1]."""
+    """What is drawn of one run beside its figures: images (N, H, W) in [0, 1], and training images (M, H, W)."""
 
     name: str
     images: np.ndarray
@@ -71,7 +72,7 @@ def _draw_nearest(axes: Axes, shown: Shown, verdict: Verdict) -> None:
     rows = []
     for start in range(0, len(order), PAIRS):
         chosen = order[start:start + PAIRS]
-        rows += [shown.images[chosen], shown.training[verdict.copies.which[chosen]]]
+        rows += [shown.images[chosen], to_unit(shown.training[verdict.copies.which[chosen]])]
     columns = min(PAIRS, len(order))
     _picture(axes, image_grid(np.concatenate(rows), columns=columns),
              f"of {len(verdict.copies.which)}, those nearest to training\nimages, each above that image")

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "models": MODELS,
     "program": {*TOOLS, "random"},
     "plots": {"errors"},
-    "evaluation_plots": {"errors", "plots", "metrics"},
+    "evaluation_plots": {"errors", "plots", "data", "metrics"},
     "inspection_plots": {"errors", "plots", "data"},
     "training": TRAINING,
     "cli": {*TRAINING, "training", "op_cases", "evaluation_plots", "inspection_plots"},

@@ -17,6 +17,7 @@ COMMANDS = {
     "reconstruct": "Encode and decode held-out images with a trained VAE.",
     "evaluate": "Measure how good and how varied a trained model's images are.",
     "features": "Train the feature net that evaluate measures with.",
+    "data": "Look at a file of images: what is in it, what is wrong with it, what a run would see.",
     "info": "Show what a run was made of, or list all runs.",
     "gradcheck": "Hold the gradient of every operation against finite differences.",
     "doctor": "Say what is installed, where things are kept, and what to do about what is not.",

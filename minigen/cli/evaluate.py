@@ -239,9 +239,8 @@ def _record(judge: Judge, training: Dataset, net: str, seed: int, verdicts: Mapp
 
 def _draw(contestants: list[Contestant], sets: Mapping[str, np.ndarray], verdicts: Mapping[str, Verdict],
           judge: Judge, path: Path) -> None:
-    from ..data import to_unit
     from ..evaluation_plots import Shown, save_evaluation
 
     first = contestants[0].name
-    shown = Shown(first, sets[first], to_unit(judge.training))
+    shown = Shown(first, sets[first], judge.training)
     save_evaluation(verdicts, shown, judge.sizes, FLOOR, [c.name for c in contestants], path)
