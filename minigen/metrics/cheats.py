@@ -30,7 +30,7 @@ def independent_pixels(x: np.ndarray, rng: Generator) -> np.ndarray:
 def centroids(x: np.ndarray, k: int, rng: Generator) -> np.ndarray:
     """Each row of x (N, D) replaced by the mean of its cluster, of k: (N, D).
 
-    A few iterations of Lloyd 1982 from k random rows. Theis et al. 2016 (arXiv:1511.01844, section 3.2) used such
+    A few iterations of Lloyd 1982 from k random rows. Theis et al. 2016 (arXiv:1511.01844, section 3.5) used such
     centroids to fool the Parzen estimate.
     """
     x = np.asarray(x, np.float32)

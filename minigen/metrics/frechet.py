@@ -41,7 +41,7 @@ def sqrt_symmetric(matrix: np.ndarray) -> np.ndarray:
 
 
 def frechet_gaussians(a: Moments, b: Moments, root_of_b: np.ndarray | None = None) -> float:
-    """d^2 = |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)): Dowson & Landau 1982, equation 4; Heusel et al., 6.
+    """d^2 = |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)): Dowson & Landau 1982; Heusel et al., equation 6.
 
     The squared 2-Wasserstein distance of two Gaussians, in squared units of a feature. S_a S_b is not symmetric, but
     similar to R S_a R with R = S_b^(1/2), which is: the same eigenvalues l, none below 0, and tr (S_a S_b)^(1/2) =
@@ -58,7 +58,7 @@ def frechet_gaussians(a: Moments, b: Moments, root_of_b: np.ndarray | None = Non
 def frechet_distance(x: np.ndarray, reference: np.ndarray, *, seed: int = 0) -> Estimate:
     """The Frechet distance of features x (N, D) to those of the reference (M, D), as of two Gaussians.
 
-    Biased upwards by about c / N, c depending on the model (Binkowski et al. 2018, arXiv:1801.01401, section 3.2), so
+    Biased upwards by about c / N, c depending on the model (Binkowski et al. 2018, arXiv:1801.01401), so
     compare at the same N only, and see `frechet_over_n`. The interval is over the draw of x, the reference staying.
     Needs more samples than features: with fewer, the covariance has directions without any variance.
     """

@@ -16,7 +16,7 @@ def kernel_distance(x: np.ndarray, reference: np.ndarray) -> Estimate:
     """KID = the unbiased estimate of MMD^2 with k(a, b) = (a.b / D + 1)^3.
 
     MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y), the first two over different points only: Gretton et al. 2012,
-    equation 3; Binkowski et al., section 3.1 and equation 4. Unlike the Frechet distance it has no bias in N, so
+    equation 3; the kernel is that of Binkowski et al. Unlike the Frechet distance it has no bias in N, so
     that two equal distributions give 0 on average, and values below 0 about half of the time. Units: a feature to the
     sixth.
 

@@ -43,9 +43,9 @@ def manifold_figures(samples: Manifold, real: Manifold, *, seed: int = 0) -> Man
 
     precision  the share of samples in at least one ball of a real point        (Kynkaanniemi et al., equations 1, 2)
     recall     the share of real points in at least one ball of a sample        (the same, with the sets exchanged)
-    density    1/(k N) sum over samples of the number of real balls around it   (Naeem et al., equation 3): 1 on
+    density    1/(k N) sum over samples of the number of real balls around it   (Naeem et al.): 1 on
                average where both distributions are equal, above 1 where samples crowd in dense places
-    coverage   the share of real balls that hold at least one sample            (Naeem et al., equation 4)
+    coverage   the share of real balls that hold at least one sample            (Naeem et al.)
 
     Each is the mean of one number for each sample or each real point, and the interval is the bootstrap's of that
     mean, with the balls as they are.

@@ -2,7 +2,7 @@
 
 Goodfellow et al. 2014 (arXiv:1406.2661, section 5) put a Gaussian on each sample and report the log-likelihood of the
 test set under this mixture, with the width chosen on a validation set. Theis, van den Oord & Bethge 2016
-(arXiv:1511.01844, section 3.2) show what it measures: in 784 dimensions no affordable number of samples brings it near
+(arXiv:1511.01844, section 3.5) show what it measures: in 784 dimensions no affordable number of samples brings it near
 the true log-likelihood; it does not rank models as that does; and the centroids of k-means, no model at all, score
 above the model of the data from which they came. `minigen evaluate` has such centroids in its table so that this can
 be seen.
@@ -27,7 +27,7 @@ def parzen_log_likelihood(samples: np.ndarray, validation: np.ndarray, test: np.
                           sigmas: tuple[float, ...] = SIGMAS) -> tuple[Estimate, float]:
     """(mean of log p(x) over the test images in nats, sigma), with p(x) = 1/N sum_n N(x; sample_n, sigma^2 I).
 
-    Breuleux, Bengio & Vincent 2011, equation 4. samples (N, D), validation and test (M, D), pixels in [0, 1]; sigma is
+    Breuleux, Bengio & Vincent 2011. samples (N, D), validation and test (M, D), pixels in [0, 1]; sigma is
     the one of `sigmas` with the highest mean over `validation`. A log-density: its value depends on the unit of a
     pixel and can be above 0.
     """

@@ -71,7 +71,7 @@ def importance_weighted_bound(x: Tensor, mu: Tensor, log_var: Tensor, log_likeli
 def active_units(mu: np.ndarray, threshold: float = ACTIVE) -> int:
     """The number of latent dimensions u with A_u = Var_x(E_{q(u|x)}[u]) > 0.01, from posterior means (N, latent).
 
-    Burda et al. 2016, section 5.3. The others are ignored by the decoder: q(u|x) is the prior whatever x.
+    Burda et al. 2016, their measure of activity. The others are ignored by the decoder: q(u|x) is the prior whatever x.
     """
     return int((np.var(mu, axis=0, dtype=np.float64) > threshold).sum())
 
