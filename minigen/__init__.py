@@ -8,7 +8,7 @@ Tensor([1.  , 0.42], shape=(2,), float32)
 """
 
 from . import tensor as _first  # noqa: F401, I001 - the engine is built on Tensor, which names it at its end
-from . import data, errors, kernels, losses, models, nn, ops, optim
+from . import data, errors, kernels, losses, metrics, models, nn, ops, optim
 from .autograd import apply, backward, grad, hook, no_grad, op
 from .debug import detect_nan
 from .draw import draw
@@ -23,6 +23,6 @@ from .threads import get_threads, set_threads
 from .training import train
 
 __all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "compile", "data", "detect_nan", "draw", "errors",
-           "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "models", "nn", "no_grad", "op",
-           "ops", "optim", "seed", "set_threads", "tensor", "train"]
+           "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "metrics", "models", "nn", "no_grad",
+           "op", "ops", "optim", "seed", "set_threads", "tensor", "train"]
 __all__ += _operations

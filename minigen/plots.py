@@ -26,8 +26,10 @@ from PIL import Image, ImageDraw, ImageFont
 from minigen.errors import DataError, DTypeError, OutputError, ShapeError, UsageError
 
 __all__ = [
+    "PALETTE",
     "image_grid",
     "manifold_points",
+    "save_figure",
     "save_gif",
     "save_grid",
     "save_latent_scatter",
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 # Okabe and Ito's colours, told apart with any common colour blindness, and two of Tol's to make ten.
-_PALETTE = (
+PALETTE = (
     "#0072B2",
     "#E69F00",
     "#009E73",
@@ -102,7 +104,7 @@ def save_reconstructions(
     middles = [len(pairs[0]) * pair + row * half for pair in range(len(pairs)) for half in (1, 3)]
     axes.set_yticks(middles, ["original", "decoded"] * len(pairs))
     axes.tick_params(length=0)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_losses(
@@ -136,7 +138,7 @@ def save_losses(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def manifold_points(side: int = 20) -> NDArray[np.float32]:
@@ -167,7 +169,7 @@ def save_manifold(images: NDArray[Any], path: str | Path) -> None:
     axes.set_xticks([part * width - 0.5 for part in across], map(str, shown))
     axes.set_yticks([(1 - part) * height - 0.5 for part in across], map(str, shown))
     axes.set(xlabel="$z_1$", ylabel="$z_2$")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path) -> None:
@@ -177,17 +179,17 @@ def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path)
             f"save_latent_scatter: z {z.shape} and labels {labels.shape}, expected (N, 2) and (N,) with "
             f"N > 0; of a larger latent give two columns"
         )
-    if labels.dtype.kind not in "ui" or labels.min() < 0 or labels.max() >= len(_PALETTE):
+    if labels.dtype.kind not in "ui" or labels.min() < 0 or labels.max() >= len(PALETTE):
         raise DataError(f"save_latent_scatter: labels are {labels.dtype}, expected whole numbers 0 to 9")
     if not np.isfinite(z).all():
         raise DataError("save_latent_scatter: z has NaN or infinite values, expected finite ones")
     figure = Figure(figsize=(7, 6), dpi=_DPI, layout="constrained")
     axes = figure.subplots()
-    colours = np.array(_PALETTE)[labels]
+    colours = np.array(PALETTE)[labels]
     # In the order of the data, not class by class: no class hides another.
     axes.scatter(z[:, 0], z[:, 1], s=5, c=colours, alpha=0.6, linewidths=0)
     for label in np.unique(labels):
-        axes.scatter([], [], s=30, color=_PALETTE[label], label=str(label))
+        axes.scatter([], [], s=30, color=PALETTE[label], label=str(label))
         _write_digit(axes, np.median(z[labels == label], axis=0), int(label))
     axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
     axes.grid(alpha=0.2)
@@ -200,7 +202,7 @@ def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path)
         handletextpad=0.1,
         fontsize=11,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_gif(
@@ -278,7 +280,7 @@ def _image_figure(picture: NDArray[np.uint8], width: float) -> tuple[Figure, Axe
 
 
 def _draw_curve(axes: Axes, x: NDArray[Any], y: NDArray[np.float64], name: str, number: int) -> None:
-    colour = _PALETTE[number % len(_PALETTE)]
+    colour = PALETTE[number % len(PALETTE)]
     style = _LINE_STYLES[number % len(_LINE_STYLES)]
     y = np.where(np.isfinite(y), y, np.nan)
     if len(y) < _SMOOTH_FROM:
@@ -327,7 +329,8 @@ def _frame(images: NDArray[Any], caption: str, columns: int, scale: int) -> Imag
     return grid.point([round(level / 255 * 31) * 255 // 31 for level in range(256)])
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, whole or not at all; OutputError where that cannot be done."""
     with _atomic(path) as stream:
         figure.savefig(stream, format="png")
 

@@ -35,6 +35,17 @@ TESTS = {
     "minigen/ops": ["test_ops", "test_tensor", "test_autograd"],
     "minigen/losses": ["test_losses", "test_losses_exact"],
     "minigen/optim": ["test_optim"],
+    "minigen/metrics/classifier.py": ["metrics/test_classifier"],
+    "minigen/metrics/fit.py": ["metrics/test_classifier"],
+    "minigen/metrics/judge.py": ["cli/test_cli_evaluate"],
+    "minigen/metrics/neighbours.py": ["metrics/test_neighbours"],
+    "minigen/metrics/manifold.py": ["metrics/test_manifold"],
+    **{f"minigen/metrics/{name}.py": ["metrics/test_vae_metrics"]
+       for name in ("vae", "parzen", "copies", "cheats", "interval")},
+    **{f"minigen/metrics/{name}.py": ["metrics/test_distribution_metrics"]
+       for name in ("frechet", "kernel", "inception", "classes", "checks")},
+    **{f"minigen/data/{name}.py": ["data/test_pipeline", "data/test_pipeline_clean"]
+       for name in ("draws", "augment", "clean", "pipeline")},
 }
 
 SWAPS: dict[type, type] = {

@@ -39,14 +39,16 @@ MAY_IMPORT = {
     "nn": LAYERS - {"checkpoint"},
     "losses": LAYERS - {"checkpoint"},
     "optim": {*LAYERS, "nn"} - {"checkpoint"},  # EMA averages a Module
-    "metrics": LAYERS - {"checkpoint"},
+    "metrics": {*LAYERS, "nn", "losses", "optim", "data"},  # trains a classifier, and keeps it
     "models": MODELS,
     "program": {*TOOLS, "random", "draw"},
     "plots": {"errors"},
+    "evaluation_plots": {"errors", "plots", "data", "metrics"},
+    "inspection_plots": {"errors", "plots", "data"},
     "bench_plots": set(),
     "peers": {*LAYERS, "nn", "models"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "peers"},
+    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "evaluation_plots", "inspection_plots", "peers"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
@@ -60,7 +62,8 @@ ONLY_IN = {
     "numba": ("kernels/cpu/", *ASKS_NUMBA),
     "llvmlite": ("kernels/cpu/", *ASKS_NUMBA),
     "pickle": ("kernels/cpu/cache.py",),
-    "matplotlib": ("minigen/plots.py", "minigen/bench_plots.py", "minigen/draw.py"),
+    "matplotlib": ("minigen/plots.py", "minigen/bench_plots.py", "minigen/evaluation_plots.py",
+                   "minigen/inspection_plots.py", "minigen/draw.py"),
     "safetensors": ("minigen/checkpoint.py",),
     "pooch": ("minigen/data/",),
     "click": ("minigen/cli/",),

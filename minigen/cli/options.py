@@ -15,7 +15,8 @@ from .suggest import Name, did_you_mean
 if TYPE_CHECKING:
     from ..data import Dataset
 
-__all__ = ["MNIST", "Place", "Whole", "data_options", "device_option", "load_split", "seed_option", "source_of_run"]
+__all__ = ["MNIST", "Place", "Whole", "data_options", "device_option", "hold_out", "load_split", "seed_option",
+           "source_of_run"]
 
 MNIST = "mnist"
 
@@ -95,6 +96,17 @@ def load_split(data: str, data_dir: str | None, split: str, download: bool = Tru
     if not Path(data).suffix and not Path(data).exists():
         raise UsageError(f"--data {data}: neither 'mnist' nor a .npy or .npz file{did_you_mean(data, [MNIST])}")
     return load_images(data) if split == "train" else None
+
+
+def hold_out(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """(the rest, a sixth) of the images of a file, which has no test split: chosen at random, and always the same ones.
+
+    At random, because a file may be sorted, or repeat its classes in turn.
+    """
+    from ..data import permutation
+
+    order = permutation(len(dataset), seed=0, epoch=0)
+    return dataset.part(order[len(order) // 6:]), dataset.part(order[:len(order) // 6])
 
 
 def source_of_run(folder: Path) -> str:

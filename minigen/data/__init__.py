@@ -7,11 +7,14 @@
 ...     batch = x[indices]
 """
 
+from minigen.data.augment import Elastic, Flip, Noise, Rotate, Scale, Shear, Shift
+from minigen.data.clean import Clean, CleaningReport
 from minigen.data.dataset import Dataset
-from minigen.data.files import load_images
+from minigen.data.files import load_images, load_raw
 from minigen.data.idx import read_idx
 from minigen.data.loader import Loader, permutation
 from minigen.data.mnist import load_mnist, mnist
+from minigen.data.pipeline import Binarise, Normalise, Pipeline
 from minigen.data.transforms import (
     binarise_dynamic,
     binarise_static,
@@ -20,12 +23,25 @@ from minigen.data.transforms import (
 )
 
 __all__ = [
+    "Binarise",
+    "Clean",
+    "CleaningReport",
     "Dataset",
+    "Elastic",
+    "Flip",
     "Loader",
+    "Noise",
+    "Normalise",
+    "Pipeline",
+    "Rotate",
+    "Scale",
+    "Shear",
+    "Shift",
     "binarise_dynamic",
     "binarise_static",
     "load_images",
     "load_mnist",
+    "load_raw",
     "mnist",
     "permutation",
     "read_idx",

@@ -1,11 +1,15 @@
 """A set of images in memory, and where it came from."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from minigen.data.pipeline import Pipeline
 
 __all__ = ["Dataset"]
 
@@ -20,6 +24,7 @@ class Dataset:
     source: "data-dir", "cache", "download", "sample" or "file".
     origin: the folder or file that served.
     note: one line for a person: what was read, or why the sample serves.
+    pipeline: what `batch` does with images before they are learned from; None for nothing.
     """
 
     images: NDArray[np.uint8] | NDArray[np.float32]
@@ -28,6 +33,7 @@ class Dataset:
     source: str
     origin: str
     note: str
+    pipeline: Pipeline | None = None
 
     def __len__(self) -> int:
         """The number of images."""
@@ -43,6 +49,17 @@ class Dataset:
         """SHA-256 (hex) of the image values in C order: the same images give the same, wherever they lay."""
         return hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
 
-    def record(self) -> dict[str, str | int]:
+    def part(self, rows: NDArray[np.int64]) -> "Dataset":
+        """The images in these rows, in this order, under the same name."""
+        labels = None if self.labels is None else self.labels[rows]
+        return dataclasses.replace(self, images=self.images[rows], labels=labels)
+
+    def batch(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The images in these rows as the pipeline gives them in this epoch, or as they are."""
+        images = self.images[rows]
+        return images if self.pipeline is None else self.pipeline(images, rows, epoch)
+
+    def record(self) -> dict[str, Any]:
         """What a run's configuration keeps, ready for JSON. `origin` stays out: a private path."""
-        return {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}
+        told = {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}
+        return told if self.pipeline is None else {**told, "pipeline": self.pipeline.record()}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from minigen.data.dataset import Dataset
 from minigen.errors import DataError
 
-__all__ = ["load_images"]
+__all__ = ["load_images", "load_raw"]
 
 _IMAGE_KEYS = ("images", "x", "x_train", "arr_0")
 _LABEL_KEYS = ("labels", "y", "y_train")
@@ -41,14 +41,7 @@ def load_images(path: str | Path) -> Dataset:
     Raises DataError for anything else.
     """
     path = Path(path).expanduser()
-    try:
-        arrays = _read_arrays(path)
-    except DataError:
-        raise
-    except _ZIP_ERRORS as error:
-        raise DataError(f"{path}: damaged or unusual .npz ({error}); save it with numpy.savez") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
+    arrays = _read(path)
     key, raw = arrays["images"]
     where = f"{path}, key {key!r}" if key else str(path)
     images, meaning = _to_pixels(_to_stack(raw, where), where)
@@ -64,6 +57,30 @@ def load_images(path: str | Path) -> Dataset:
         labels, meaning = _to_labels(raw_labels)
         note += f", {meaning}"
     return Dataset(images, labels, path.name, "file", str(path), note)
+
+
+def load_raw(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """(images (N, H, W), labels or None) as they are in the file, whatever their values: to be looked at and cleaned.
+
+    The same files, keys and shapes as `load_images`, and the same refusal of what is no such file.
+    """
+    path = Path(path).expanduser()
+    arrays = _read(path)
+    key, raw = arrays["images"]
+    stack = _to_stack(raw, f"{path}, key {key!r}" if key else str(path))
+    return stack, arrays["labels"][1] if "labels" in arrays else None
+
+
+def _read(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:
+    """As `_read_arrays`, DataError for whatever goes wrong."""
+    try:
+        return _read_arrays(path)
+    except DataError:
+        raise
+    except _ZIP_ERRORS as error:
+        raise DataError(f"{path}: damaged or unusual .npz ({error}); save it with numpy.savez") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
 
 
 def _read_arrays(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:

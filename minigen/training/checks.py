@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -34,7 +35,7 @@ def as_dataset(images: np.ndarray | Dataset, model: Trainable, name: str, labels
         raise DataError(f"{name}: {len(array)} images with labels of shape {dataset.labels.shape}; give one for each")
     if array is dataset.images:
         return dataset
-    return Dataset(array, dataset.labels, dataset.name, dataset.source, dataset.origin, dataset.note)
+    return dataclasses.replace(dataset, images=array)
 
 
 def _unit_floats(array: np.ndarray, name: str) -> np.ndarray:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import operator
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 
 from .. import program
-from ..data import Dataset, Loader
+from ..data import Dataset, Loader, Pipeline
 from ..errors import DivergedError, OutOfMemoryError, UsageError
 from .artifacts import draw_epoch, draw_run
 from .checks import ADVICE, as_dataset, not_finite, require_finite_state
@@ -46,6 +46,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     test_images: np.ndarray | Dataset | None = None,
     test_labels: np.ndarray | None = None,
+    pipeline: Pipeline | None = None,
     resume: bool = False,
     report: Reporter | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -56,6 +57,8 @@ def train(
 
     images, test_images: (N, H, W), uint8 or floats in [0, 1], or a `minigen.data.Dataset`. With test images the
         model is evaluated on them after every epoch; they, or else the training images, are reconstructed.
+    pipeline: changes each training image anew in each epoch (`minigen.data.Pipeline`, all but its `Clean`); kept in the
+        run's record. The test images stay as they are.
     seed: of the order of the images and of the noise of the sample pictures. The model has its own.
     out: the run folder (`folder.py`); None leaves nothing on disk.
     resume: go on with the run in `out`, whose state is loaded into `model`. `epochs` may be larger than it was.
@@ -73,6 +76,8 @@ def train(
     """
     epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
     data = as_dataset(images, model, "images")
+    if pipeline is not None:
+        data = replace(data, pipeline=pipeline)
     test = None if test_images is None else as_dataset(test_images, model, "test_images", test_labels)
     loader = Loader(len(data), batch_size, seed)
     if epochs < 1:
@@ -214,7 +219,8 @@ class _Run:
         self.reporter.step(StepReport(self.state.step, epoch + 1, means, speed))
 
     def _batch(self, step: int) -> np.ndarray:
-        return self.data.images[self.loader.batch(*self.loader.position(step))]
+        epoch, index = self.loader.position(step)
+        return self.data.batch(self.loader.batch(epoch, index), epoch)
 
     def _diverged(self, loss: str, value: float) -> DivergedError:
         step = self.state.step

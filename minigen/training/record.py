@@ -41,6 +41,7 @@ def identity(record: Record) -> str:
     """SHA-256 (hex) of what a run keeps when it goes on: the model, the order of the images, and the images."""
     training = record["training"]
     kept = [record["model"], training["batch_size"], training["seed"], record["data"]["sha256"]]
+    kept += [record["data"]["pipeline"]] if "pipeline" in record["data"] else []
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -115,6 +116,7 @@ def require_same_run(saved: Record, new: Record, where: str) -> None:
     _require_same_training(saved, new, where)
     _require_same_settings(saved["model"]["config"], new["model"]["config"], where)
     _require_same_data(saved, new, where)
+    _require_same_pipeline(saved, new, where)
 
 
 def _require_same_training(saved: Record, new: Record, where: str) -> None:
@@ -136,6 +138,15 @@ def _require_same_data(saved: Record, new: Record, where: str) -> None:
                 f"{where} has as its {what} data {_named(there)}, this call {_named(here)}: go on with the same, or "
                 f"start a new run in another folder"
             )
+
+
+def _require_same_pipeline(saved: Record, new: Record, where: str) -> None:
+    there, here = saved["data"].get("pipeline"), new["data"].get("pipeline")
+    if there != here:
+        raise DataError(
+            f"{where} was trained through the pipeline {there or 'none'}, this call has {here or 'none'}: give "
+            f"minigen.data.Pipeline.of(that record), or start a new run in another folder"
+        )
 
 
 def _named(data: Record | None) -> str:

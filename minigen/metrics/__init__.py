@@ -1,0 +1,34 @@
+"""How good is what was generated? One file an idea; `judge.py` puts them together.
+
+    features    classifier, fit, shipped: the network whose insides are measured
+    quality     inception, frechet, kernel; precision and density in manifold
+    variety     recall and coverage in manifold; classes
+    memory      copies: the nearest training images
+    likelihood  vae; parzen, and why not to trust it
+    honesty     interval: bootstrap; cheats: what scores without having learned anything
+
+Features come from a network trained on the data set in question (`classifier.py`), so no figure here compares with one
+published for ImageNet features.
+"""
+
+from .classes import ClassHistogram, class_histogram
+from .classifier import Classifier, ClassifierConfig, load_classifier, save_classifier
+from .copies import Copies, copies, nearest_training
+from .fit import fit_classifier
+from .frechet import Moments, frechet_distance, frechet_gaussians, frechet_over_n, moments
+from .inception import inception_score
+from .interval import Estimate, bootstrap, bootstrap_mean
+from .judge import Judge, Verdict
+from .kernel import kernel_distance
+from .manifold import Manifold, ManifoldFigures, manifold_figures
+from .neighbours import Cloud, nearest
+from .parzen import parzen_log_likelihood
+from .shipped import mnist_classifier
+from .vae import VAEFigures, active_units, importance_weighted_bound, vae_figures
+
+__all__ = ["ClassHistogram", "Classifier", "ClassifierConfig", "Cloud", "Copies", "Estimate", "Judge", "Manifold",
+           "ManifoldFigures", "Moments", "VAEFigures", "Verdict", "active_units", "bootstrap", "bootstrap_mean",
+           "class_histogram", "copies", "fit_classifier", "frechet_distance", "frechet_gaussians", "frechet_over_n",
+           "importance_weighted_bound", "inception_score", "kernel_distance", "load_classifier", "manifold_figures",
+           "mnist_classifier", "moments", "nearest", "nearest_training", "parzen_log_likelihood", "save_classifier",
+           "vae_figures"]
