@@ -48,7 +48,8 @@ MAY_IMPORT = {
     "bench_plots": set(),
     "peers": {*LAYERS, "nn", "models"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "evaluation_plots", "inspection_plots", "peers"},
+    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "evaluation_plots", "inspection_plots",
+            "peers"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
