@@ -66,7 +66,8 @@ def test_the_environment_says_the_first_number():
 def test_a_wrong_environment_is_a_usage_error(text):
     script = "import minigen as mg\ntry: mg.get_threads()\nexcept mg.errors.UsageError as error: print(error)"
     done = run(script, MINIGEN_THREADS=text)
-    assert done.stdout == f"MINIGEN_THREADS={text!r}: the number of threads is a whole number of at least 1\n", done.stderr
+    said = f"MINIGEN_THREADS={text!r}: the number of threads is a whole number of at least 1\n"
+    assert done.stdout == said, done.stderr
     done = run("import sys; from minigen.cli import main; sys.exit(main(['doctor']))", MINIGEN_THREADS=text)
     assert done.returncode == 2 and done.stderr.startswith("minigen: error: MINIGEN_THREADS=")
 
