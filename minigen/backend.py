@@ -31,6 +31,8 @@ Array = Any  # numpy.ndarray or cupy.ndarray; the name marks where an array of a
 
 DEFAULT_DTYPE = np.dtype("float32")
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
+_HOST = (np.ndarray, np.generic)
+_ANYWHERE = (*_HOST, int, float)
 
 
 def _cupy_array(value: Any) -> bool:
@@ -46,7 +48,7 @@ def is_array(value: Any) -> bool:
 
 def device_of(array: Array) -> str:
     """"cpu" for a NumPy array, "gpu" for one of CuPy's; DeviceError for anything else."""
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, _HOST):
         return "cpu"
     if _cupy_array(array):
         return "gpu"
@@ -55,6 +57,11 @@ def device_of(array: Array) -> str:
 
 def namespace(*values: Array) -> ModuleType:
     """The module (numpy or cupy) whose functions work on these arrays; numbers among them may stand on any device."""
+    for value in values:
+        if not isinstance(value, _ANYWHERE):
+            break
+    else:
+        return np
     devices = {device_of(value) for value in values if not isinstance(value, int | float)}
     require_one_device("this function", devices)
     return sys.modules["cupy"] if "gpu" in devices else np
