@@ -138,7 +138,7 @@ def fake_cupy(monkeypatch):
         runtime=types.SimpleNamespace(getDeviceProperties=properties),
         get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: clock.work(1.0)),
     )  # fmt: skip
-    module.array, module.asnumpy, module.matmul, module.full = np.array, np.asarray, np.matmul, np.full
+    module.asarray, module.asnumpy, module.matmul = np.array, np.asarray, np.matmul
     monkeypatch.setitem(sys.modules, "cupy", module)
     return clock
 
