@@ -10,6 +10,9 @@ import threadpoolctl
 import minigen as mg
 from minigen.kernels import threads
 
+COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+computes_in_tiles = pytest.mark.skipif(not COMPILED, reason="without compilation NumPy adds, in an order of its own")
+
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
@@ -86,6 +89,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@computes_in_tiles
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("layer", ["default", "omp", "workqueue"])
 def test_a_forked_child_goes_on_with_one_thread(layer):
@@ -95,6 +99,7 @@ def test_a_forked_child_goes_on_with_one_thread(layer):
     assert done.returncode == 0, done.stderr
 
 
+@computes_in_tiles
 def test_callers_in_several_threads_under_the_plainest_layer():
     script = """
 import threading
@@ -116,6 +121,7 @@ assert not wrong
     assert done.returncode == 0, done.stderr
 
 
+@computes_in_tiles
 def test_a_training_step_does_not_depend_on_it(monkeypatch):
     monkeypatch.setattr(threads, "processors", lambda: 3)
     rng = mg.Generator(3)
