@@ -161,8 +161,9 @@ def require_unit(x: Array) -> Array:
     if x.dtype.kind != "f":
         raise DTypeError(f"images are {x.dtype}, expected uint8, or float32 in [0, 1]")
     # Written so that NaN, for which every comparison is false, does not pass; rounding may carry a value over the edge.
-    if x.size and not (x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
-        raise DataError(f"images have values from {x.min():g} to {x.max():g}, expected uint8, or float32 in [0, 1]")
+    if not ((x >= -1e-6) & (x <= 1 + 1e-6)).all():
+        low, high = float(x.min()), float(x.max())
+        raise DataError(f"images have values from {low:g} to {high:g}, expected uint8, or float32 in [0, 1]")
     return x.copy()
 
 

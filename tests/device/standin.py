@@ -322,11 +322,12 @@ def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     return ndarray(np.zeros(shape, dtype, order))
 
 
-def _like(make: Callable[..., np.ndarray]) -> Callable[..., ndarray]:
-    def like(a: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
-        return ndarray(make(a._host, dtype=dtype, order=order))
+def zeros_like(a: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
+    return ndarray(np.zeros_like(a._host, dtype=dtype, order=order))
 
-    return like
+
+def full_like(a: ndarray, fill_value: Any, dtype: Any = None, order: str = "K") -> ndarray:
+    return ndarray(np.full_like(a._host, fill_value, dtype=dtype, order=order))
 
 
 def empty_like(prototype: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
@@ -419,16 +420,14 @@ def _module(name: str, **contents: Any) -> Any:
 _UFUNCS = {name: _Ufunc(getattr(np, name)) for name in (
     "abs", "add", "divide", "isfinite", "isinf", "isnan", "maximum", "minimum", "sign", "sqrt")}  # fmt: skip
 _FUNCTIONS = {f.__name__: f for f in (
-    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, may_share_memory,
-    stack, take_along_axis, where, zeros)}  # fmt: skip
+    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, full_like,
+    may_share_memory, stack, take_along_axis, where, zeros, zeros_like)}  # fmt: skip
 
 module = _module(
     "cupy",
     __version__="14.2.0",
     ndarray=ndarray,
     RawModule=RawModule,
-    zeros_like=_like(np.zeros_like),
-    ones_like=_like(np.ones_like),
     get_default_memory_pool=lambda: memory,
     cuda=_module(
         "cupy.cuda",
