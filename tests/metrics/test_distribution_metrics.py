@@ -76,6 +76,7 @@ def test_frechet_of_samples_finds_the_distance_of_their_distributions(rng):
 def test_frechet_falls_with_n_and_does_not_depend_on_the_order_of_features(rng):
     x, y = rng.standard_normal((2, 4000, 10)).astype(np.float32)
     few, some, many = frechet_over_n(x, y, [100, 500, 4000])
+    assert few == pytest.approx(with_sqrtm(moments(x[:100]), moments(y)), rel=1e-3)
     assert few > some > many > 0 and many == pytest.approx(frechet_distance(x, y).value)
     assert frechet_over_n(x[:, ::-1], y[:, ::-1], [4000])[0] == pytest.approx(many)
 
@@ -97,6 +98,9 @@ def test_frechet_refuses(rng):
         frechet_distance(x * np.nan, x)
     with pytest.raises(ShapeError, match="as many features expected"):
         frechet_distance(x, np.concatenate([x, x], 1))
+    for other in (x[:, :, None], x[:, :0], x > 0):
+        with pytest.raises(ShapeError, match="expected floats .samples, features."):
+            frechet_distance(other, x)
     with pytest.raises(DataError, match="expected from 2 to the 50 samples"):
         frechet_over_n(x, x, [51])
 
