@@ -191,6 +191,7 @@ def no_network(*_):
 
 def test_mnist_needs_no_feature_net_of_ones_own(command, tmp_path, monkeypatch):
     """With the embedded sample: 2000 held-out images, the net that is shipped, a GAN that was never trained."""
+    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "no cache")
     monkeypatch.setattr(sys.modules["minigen.data.mnist"], "fetch_files", no_network)
     GAN(generator=(8,), discriminator=(8,), ema=0.0).save(tmp_path / "new.safetensors")
