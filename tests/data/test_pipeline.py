@@ -88,6 +88,7 @@ def test_reading_between_pixels_and_outside():
     y = np.array([[[0, 0.5], [-0.5, 99]]], np.float32)
     x = np.array([[[1, 0.5], [0, 0]]], np.float32)
     assert _read(image, y, x).tolist() == [[[2, 2.5], [0.5, 0]]]
+    assert np.array_equal(_read(image.swapaxes(1, 2), x, y), _read(image, y, x)), "both axes alike"
     assert _read(image, np.full((1, 2, 2), 1.5, np.float32), x)[0, 0, 0] == pytest.approx(2.0), "half of it outside"
 
 

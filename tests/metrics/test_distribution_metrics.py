@@ -123,7 +123,7 @@ def test_kernel_distance_is_two_loops(rng, counts):
     x, y = rng.standard_normal((counts[0], 5)), rng.standard_normal((counts[1], 5)) + 0.3
     came = kernel_distance(x, y)
     assert came.value == pytest.approx(pairwise_kernel_distance(x, y), rel=1e-10)
-    assert came.low < came.value < came.high
+    assert came.low < came.value and came.high - came.value == pytest.approx(came.value - came.low)
 
 
 def test_kernel_distance_of_equal_distributions_is_zero_on_average(rng):
