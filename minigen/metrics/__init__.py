@@ -7,6 +7,11 @@
     likelihood  vae; parzen, and why not to trust it
     honesty     interval: bootstrap; cheats: what scores without having learned anything
 
+>>> train, test = mg.data.mnist("train")[0], mg.data.mnist("test")[0]              # doctest: +SKIP
+>>> judge = mg.metrics.Judge(mg.metrics.mnist_classifier(), train, test, 10_000)   # doctest: +SKIP
+>>> judge.examine(model.sample(10_000)).figures["frechet"]                         # doctest: +SKIP
+>>> judge.examine(judge.floor()).figures["frechet"]    # what real images get       # doctest: +SKIP
+
 Features come from a network trained on the data set in question (`classifier.py`), so no figure here compares with one
 published for ImageNet features.
 """

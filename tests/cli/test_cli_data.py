@@ -49,10 +49,12 @@ def test_inspect_says_what_is_wrong_and_saves_what_is_right(command, dirty, tmp_
     ]  # fmt: skip
     with Image.open(tmp_path / "dirty-inspection.png") as picture:
         assert picture.size == (1560, 1020)
-    cleaned, came = load_images("clean.npz"), np.load(dirty)
+    cleaned = load_images("clean.npz")
+    with np.load(dirty) as came:
+        images, labels = came["images"], came["labels"]
     rows = [i for i in range(30) if i not in (3, 4, 6) and i % 5 != 4]
-    assert np.allclose(cleaned.images, (came["images"][rows] + 1) / 2, atol=1e-6)
-    assert np.array_equal(cleaned.labels, came["labels"][rows])
+    assert np.allclose(cleaned.images, (images[rows] + 1) / 2, atol=1e-6)
+    assert np.array_equal(cleaned.labels, labels[rows])
 
 
 def test_inspect_bytes_without_labels(command, tmp_path, rng):

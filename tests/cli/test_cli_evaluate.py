@@ -142,7 +142,8 @@ def test_images_that_do_not_fit(fails, place, tmp_path):
     fails(3, "other.npz: images (750, 8, 8), but the feature net was trained on (N, 9, 7): train one with `minigen fea",
           "evaluate", tmp_path / "small.safetensors", "--data", tmp_path / "other.npz", *KNOWN[2:])  # fmt: skip
     VAE(image_shape=(9, 7), hidden=(4,)).save(tmp_path / "right.safetensors")
-    np.savez(tmp_path / "few.npz", images=np.load(place / "bars.npz")["images"][:300])
+    with np.load(place / "bars.npz") as bars:
+        np.savez(tmp_path / "few.npz", images=bars["images"][:300])
     fails(3, "25 samples are too few: a figure over 128 features needs 200 or more, of real images too, where 250 tr",
           "evaluate", tmp_path / "right.safetensors", "--data", tmp_path / "few.npz", *KNOWN[2:])  # fmt: skip
 
@@ -191,6 +192,7 @@ def no_network(*_):
 
 def test_mnist_needs_no_feature_net_of_ones_own(command, tmp_path, monkeypatch):
     """With the embedded sample: 2000 held-out images, the net that is shipped, a GAN that was never trained."""
+    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
     monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "no cache")
     monkeypatch.setattr(sys.modules["minigen.data.mnist"], "fetch_files", no_network)
     GAN(generator=(8,), discriminator=(8,), ema=0.0).save(tmp_path / "new.safetensors")

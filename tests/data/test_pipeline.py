@@ -20,7 +20,7 @@ from minigen.data import (
     Shift,
     to_unit,
 )
-from minigen.data.augment import _affine, _read
+from minigen.data.augment import _affine, _gaussian_rows, _read
 from minigen.data.draws import Draws
 from minigen.errors import DataError, DTypeError, ShapeError, UsageError
 
@@ -88,6 +88,7 @@ def test_reading_between_pixels_and_outside():
     y = np.array([[[0, 0.5], [-0.5, 99]]], np.float32)
     x = np.array([[[1, 0.5], [0, 0]]], np.float32)
     assert _read(image, y, x).tolist() == [[[2, 2.5], [0.5, 0]]]
+    assert np.array_equal(_read(image.swapaxes(1, 2), x, y), _read(image, y, x)), "both axes alike"
     assert _read(image, np.full((1, 2, 2), 1.5, np.float32), x)[0, 0, 0] == pytest.approx(2.0), "half of it outside"
 
 
@@ -115,11 +116,17 @@ def test_rotate_scale_and_shear_stay_within_their_bounds():
 
 
 def test_elastic_displaces_as_far_as_it_says():
-    """A ramp shows the displacement: its standard deviation is `pixels`, and neighbours move together."""
+    """A ramp shows the displacement: its standard deviation is `pixels`, and neighbours move together.
+
+    The correlation of noise smoothed by a Gaussian is a Gaussian too, with twice the variance.
+    """
     ramp = np.tile(np.arange(40, dtype=np.float32) / 100 + 0.3, (200, 40, 1))
     moved = (Pipeline(Elastic(2.0, smooth=3.0))(ramp) - ramp)[:, 12:-12, 12:-12] * 100
     assert moved.std() == pytest.approx(2.0, rel=0.1) and abs(moved.mean()) < 0.2
-    assert np.corrcoef(moved[:, :, 1:].ravel(), moved[:, :, :-1].ravel())[0, 1] > 0.95
+    for lag in (1, 4):
+        correlation = np.corrcoef(moved[:, :, lag:].ravel(), moved[:, :, :-lag].ravel())[0, 1]
+        assert correlation == pytest.approx(np.exp(-(lag**2) / (4 * 3.0**2)), abs=0.04)
+    assert np.allclose(np.linalg.norm(_gaussian_rows(9, 2.0), axis=1), 1), "at the rim too"
 
 
 def test_noise_and_flip(images):
@@ -207,8 +214,9 @@ def test_images_that_do_not_fit(images):
         pipeline(images.astype(np.float64))
     with pytest.raises(UsageError, match="positions -1 to 4"):
         pipeline(images[:5], np.array([-1, 0, 1, 2, 4]))
-    with pytest.raises(UsageError, match="epoch -1"):
-        pipeline(images, epoch=-1)
+    for epoch in (-1, 1 << 32):
+        with pytest.raises(UsageError, match=f"epoch {epoch}"):
+            pipeline(images, epoch=epoch)
     assert pipeline(images[:0]).shape == (0, 11, 14)
 
 

@@ -47,7 +47,7 @@ def test_what_is_not_asked_for_is_kept(dirty):
 
 def test_images_of_several_shapes(rng):
     images = [rng.uniform(0, 1, shape) for shape in ((4, 4), (4, 5), (4, 4), (4,), (4, 4, 3))]
-    images += [np.array([["a"]]), [[1.0, 2.0], [3.0]]]
+    images += [np.full((4, 4), "a"), [[1.0, 2.0], [3.0]]]
     kept, _, report = Clean().apply(images)
     assert told(report)["wrong shape"] == [1, 3, 4, 5, 6] and kept.shape == (2, 4, 4)
     assert Clean(shape=(4, 5)).apply(images)[0].shape == (1, 4, 5)
