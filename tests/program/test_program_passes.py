@@ -265,6 +265,14 @@ def test_optimizers_with_other_settings_stay_apart():
     assert names(program).count("sgd") == 2
 
 
+def test_the_average_of_all_weights_is_one_pass_and_that_of_statistics_is_apart():
+    model = mg.models.GAN(image_shape=(6, 5), latent=4, generator=(12,), discriminator=(12,), r1=0.0)
+    program = traced(model.train_step, np.zeros((8, 6, 5), np.uint8))
+    optimise(program)
+    assert names(program).count("ema") == 1 and names(program).count("adam") == 2
+    assert names(program).count("ema_step") == 4  # BatchNorm's own two, and their averages
+
+
 # Memory -----------------------------------------------------------------------------------------------------
 
 
