@@ -382,6 +382,21 @@ def test_a_call_within_a_trace_is_an_error():
         compiled(lambda x: inner(x) + 1.0)(X)
 
 
+def test_a_view_of_what_is_overwritten_shows_what_was_written():
+    memory = Tensor(np.ones(3))
+
+    def body(x):
+        shown, taken = ops.broadcast_to(memory, shape=(2, 3)), memory * 1.0
+        with mg.no_grad():
+            memory.copy_(x[0])
+        return shown, taken, shown * 2.0
+
+    shown, taken, after = compiled(body)(X)
+    np.testing.assert_array_equal(shown.data, [X[0], X[0]])
+    np.testing.assert_array_equal(taken.data, np.ones(3))
+    np.testing.assert_array_equal(after.data, [2 * X[0], 2 * X[0]])
+
+
 def test_an_assignment_in_the_step_is_seen_by_what_comes_after():
     memory = Tensor(np.zeros(3))
 
