@@ -42,18 +42,14 @@ def plan_memory(program: Program) -> Plan:
     """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory."""
     fixed = _fixed(program)
     lives = {v: life for v, life in _lives(program).items() if v.root in fixed and v.root.kind == "result"}
-    blocks = [v for v in lives if v.offset is None]
-    flats = list(dict.fromkeys(v.base for v in lives if v.offset is not None and v.base is not None))
+    for flat in dict.fromkeys(v.base for v in lives if v.offset is not None and v.base is not None):
+        lives[flat] = min(lives[p][0] for p in flat.parts), max(lives[p][1] for p in flat.parts)
     offsets: dict[Value, int] = {}
     taken: list[Block] = []
-    for v in flats:
-        whole = min(lives[p][0] for p in v.parts), max(lives[p][1] for p in v.parts)
-        start = offsets[v] = _free_place(v.bytes, whole, taken)
-        # A part that is not written yet lends its bytes to others.
-        taken += [Block(start + (p.offset or 0) * v.dtype.itemsize, p.bytes, lives[p]) for p in v.parts]
-    for v in sorted((v for v in blocks if v not in flats), key=lambda v: (-v.bytes, lives[v])):
-        offsets[v] = _free_place(v.bytes, lives[v], taken)
-        taken.append(Block(offsets[v], v.bytes, lives[v]))
+    for v in sorted((v for v in lives if v.offset is None), key=lambda v: (-v.bytes, lives[v])):
+        start = offsets[v] = _free_place(v.bytes, lives[v], taken)
+        # A part of a flat value that is not written yet lends its bytes to what is placed later.
+        taken += [Block(start + (p.offset or 0) * p.dtype.itemsize, p.bytes, lives[p]) for p in v.parts or [v]]
     size = max((block.start + block.bytes for block in taken), default=0)
     moments = range(len(program.instructions) + 1)
     needed = max((sum(b.bytes for b in taken if b.life[0] <= n <= b.life[1]) for n in moments), default=0)
