@@ -82,13 +82,28 @@ def _by_type(here: Kernel) -> Kernel:
 
 
 def _unary(here: Kernel) -> Kernel:
-    """The same for one array alone: without the cost of passing on what is not there, a fifth of a microsecond."""
+    """The same for one array alone, without the cost of passing on what is not there: a quarter of a microsecond."""
 
     @functools.wraps(here)
     def kernel(x: Any) -> Any:
         return here(x) if isinstance(x, np.ndarray) else getattr(on("gpu"), here.__name__)(x)
 
     return kernel  # type: ignore[return-value]
+
+
+@functools.wraps(_elementwise.leaky_relu)
+def leaky_relu(x: Any, slope: float) -> Any:
+    return (_elementwise if isinstance(x, np.ndarray) else on("gpu")).leaky_relu(x, slope)
+
+
+@functools.wraps(_elementwise.gate)
+def gate(g: Any, x: Any, slope: float) -> Any:
+    return (_elementwise if isinstance(g, np.ndarray) else on("gpu")).gate(g, x, slope)
+
+
+@functools.wraps(_elementwise.bernoulli_nll)
+def bernoulli_nll(logit: Any, x: Any) -> Any:
+    return (_elementwise if isinstance(logit, np.ndarray) else on("gpu")).bernoulli_nll(logit, x)
 
 
 exp = _unary(_elementwise.exp)
@@ -99,9 +114,6 @@ sigmoid = _unary(_elementwise.sigmoid)
 softplus = _unary(_elementwise.softplus)
 erf = _unary(_elementwise.erf)
 gelu = _unary(_elementwise.gelu)
-leaky_relu = _by_type(_elementwise.leaky_relu)
-gate = _by_type(_elementwise.gate)
-bernoulli_nll = _by_type(_elementwise.bernoulli_nll)
 matmul = _by_type(_ladder.matmul)
 sum = _by_type(_reductions.sum)
 softmax = _by_type(_reductions.softmax)

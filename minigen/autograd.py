@@ -20,6 +20,7 @@ Every operation, those of the backward pass and of the optimizers included, goes
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import threading
@@ -37,6 +38,7 @@ from .backend import (
     device_of,
     is_array,
     require_one_device,
+    retrying,
 )
 from .errors import DTypeError, GraphError, MinigenError, ShapeError, VersionError
 from .host import Number, plain, trace
@@ -498,7 +500,7 @@ def _unshare(gradients: list[Tensor | None], seed: Tensor) -> list[Tensor | None
     own: list[Tensor | None] = []
     for g in gradients:
         if g is not None and (g.data.base is not None or id(g.data) in taken):
-            g = _unseen("astype", g, dtype=g.dtype)
+            g = retrying(functools.partial(_unseen, "astype", g, dtype=g.dtype), "a gradient")
         if g is not None:
             taken.add(id(g.data))
         own.append(g)

@@ -10,6 +10,7 @@ DeviceError; a single number may be read with `item`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import sys
@@ -23,7 +24,8 @@ import numpy as np
 from .errors import DeviceError, DTypeError, OutOfMemoryError
 
 __all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
-           "describe_gpu", "device_of", "is_array", "namespace", "require_device", "require_one_device", "to_device"]
+           "describe_gpu", "device_of", "is_array", "namespace", "out_of_memory", "require_device",
+           "require_one_device", "retrying", "to_device"]
 
 Array = Any  # numpy.ndarray or cupy.ndarray; the name marks where an array of any device may stand
 
@@ -72,11 +74,7 @@ def to_device(array: Array, device: str) -> Array:
     require_device(device)
     if device == "cpu":
         return sys.modules["cupy"].asnumpy(array)
-    upload = sys.modules["cupy"].asarray
-    try:
-        return upload(array)
-    except MemoryError as error:
-        return after_freeing(error, lambda: upload(array), "a copy to the gpu")
+    return retrying(lambda: sys.modules["cupy"].asarray(array), "a copy to the gpu")
 
 
 def as_array(value: Any, dtype: str | np.dtype | None = None, device: str = "cpu") -> Array:
@@ -120,6 +118,14 @@ def add_at(target: Array, key: Any, values: Array) -> None:
 # Memory of the GPU ----------------------------------------------------------------------------------------------
 
 
+def retrying(compute: Callable[[], Any], what: str) -> Any:
+    """compute(), and again after giving back the GPU's memory that is not in use, where there was too little."""
+    try:
+        return compute()
+    except MemoryError as error:
+        return after_freeing(error, compute, what)
+
+
 def after_freeing(error: MemoryError, compute: Callable[[], Any], what: str) -> Any:
     """compute(), which failed with `error`, once more, after the GPU's memory that is not in use was given back.
 
@@ -129,16 +135,21 @@ def after_freeing(error: MemoryError, compute: Callable[[], Any], what: str) -> 
         raise error
     error.__traceback__ = None  # its frames hold arrays
     gc.collect()
-    cupy = sys.modules["cupy"]
-    cupy.get_default_memory_pool().free_all_blocks()
+    sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
     try:
         return compute()
     except MemoryError as again:
-        if not _is_gpu_memory(again):
-            raise
-    free, total = (size / 2**20 for size in cupy.cuda.Device().mem_info)
-    raise OutOfMemoryError(f"{what} needs more than the {free:,.0f} MiB that are free of the gpu's {total:,.0f} MiB: "
-                           "take a smaller batch or model, or device 'cpu'")
+        failure = out_of_memory(again, what)
+    raise failure  # out here, where it does not remember `again` and what that holds
+
+
+def out_of_memory(error: MemoryError, what: str) -> OutOfMemoryError:
+    """The error that says how much there is; raises `error` itself where it was the CPU's memory that ran out."""
+    if not _is_gpu_memory(error):
+        raise error
+    free, total = (size / 2**20 for size in sys.modules["cupy"].cuda.Device().mem_info)
+    return OutOfMemoryError(f"{what} needs more than the {free:,.0f} MiB that are free of the gpu's {total:,.0f} MiB: "
+                            "take a smaller batch or model, or device 'cpu'")
 
 
 def _is_gpu_memory(error: MemoryError) -> bool:
@@ -165,7 +176,7 @@ def _working_cupy() -> ModuleType:
     if len(packages) > 1:
         raise DeviceError(
             f"device 'gpu': {len(packages)} CuPy packages are installed ({', '.join(packages)}), which overwrite each "
-            f"other: pip uninstall {' '.join(packages)}, then install one, to match the CUDA driver"
+            f"other: pip uninstall {' '.join(map(_name, packages))}, then install one, to match the CUDA driver"
         )
     try:
         import cupy
@@ -186,8 +197,11 @@ def _working_cupy() -> ModuleType:
 
 def cupy_packages() -> list[str]:
     """The installed distributions that bring a module `cupy`: more than one is a fault."""
-    names = {(found.metadata["Name"] or "").lower() for found in metadata.distributions()}
-    return sorted(n for n in names if n == "cupy" or n.startswith(("cupy-cuda", "cupy-rocm")))
+    installed = []
+    for name in ("cupy", *(f"cupy-cuda{n}x" for n in range(11, 20))):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed.append(f"{name} {metadata.version(name)}")
+    return installed
 
 
 def _require_gpu(cupy: ModuleType) -> None:
@@ -214,9 +228,13 @@ def _require_compiler(cupy: ModuleType, packages: list[str]) -> None:
         reason = "1 + 1 is not 2 there"
     except Exception as error:  # of many kinds: the compiler's, the loader's, the file system's
         reason = _first_line(error)
-    package = packages[0] if packages else "cupy-cuda12x"
+    package = _name(packages[0]) if packages else "cupy-cuda12x"
     raise DeviceError(f"device 'gpu': no kernel can be compiled, NVRTC or the headers of the CUDA toolkit are missing "
                       f"({reason}): pip install '{package}[ctk]', or use device 'cpu'")
+
+
+def _name(package: str) -> str:
+    return package.split()[0]
 
 
 def _first_line(error: Exception) -> str:

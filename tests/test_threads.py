@@ -10,6 +10,9 @@ import threadpoolctl
 import minigen as mg
 from minigen.kernels import threads
 
+COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+computes_in_tiles = pytest.mark.skipif(not COMPILED, reason="without compilation NumPy adds, in an order of its own")
+
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch):
@@ -66,7 +69,8 @@ def test_the_environment_says_the_first_number():
 def test_a_wrong_environment_is_a_usage_error(text):
     script = "import minigen as mg\ntry: mg.get_threads()\nexcept mg.errors.UsageError as error: print(error)"
     done = run(script, MINIGEN_THREADS=text)
-    assert done.stdout == f"MINIGEN_THREADS={text!r}: the number of threads is a whole number of at least 1\n", done.stderr
+    said = f"MINIGEN_THREADS={text!r}: the number of threads is a whole number of at least 1\n"
+    assert done.stdout == said, done.stderr
     done = run("import sys; from minigen.cli import main; sys.exit(main(['doctor']))", MINIGEN_THREADS=text)
     assert done.returncode == 2 and done.stderr.startswith("minigen: error: MINIGEN_THREADS=")
 
@@ -85,6 +89,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@computes_in_tiles
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("layer", ["default", "omp", "workqueue"])
 def test_a_forked_child_goes_on_with_one_thread(layer):
@@ -94,6 +99,7 @@ def test_a_forked_child_goes_on_with_one_thread(layer):
     assert done.returncode == 0, done.stderr
 
 
+@computes_in_tiles
 def test_callers_in_several_threads_under_the_plainest_layer():
     script = """
 import threading
@@ -115,6 +121,7 @@ assert not wrong
     assert done.returncode == 0, done.stderr
 
 
+@computes_in_tiles
 def test_a_training_step_does_not_depend_on_it(monkeypatch):
     monkeypatch.setattr(threads, "processors", lambda: 3)
     rng = mg.Generator(3)

@@ -10,6 +10,7 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 __all__ = ["EXACT", "FAST", "load", "options", "read"]
@@ -57,4 +58,6 @@ def load(source: str, defines: tuple[str, ...] = (), arithmetic: tuple[str, ...]
     """
     import cupy
 
-    return cupy.RawModule(code=source, options=options(defines, arithmetic))
+    module = cupy.RawModule(code=source, options=options(defines, arithmetic))
+    # CuPy makes a new kernel object at every call of get_function, and looks its module up again for it.
+    return SimpleNamespace(get_function=functools.cache(module.get_function))

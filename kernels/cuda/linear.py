@@ -14,7 +14,7 @@ from . import device
 from .launch import BEST, FLOAT32, RUNGS, Rung, elementwise_launch, matmul_launch, operand
 from .translate import Translator
 
-__all__ = ["matmul"]
+__all__ = ["ACTIVATIONS", "formula", "matmul"]
 
 Array = Any  # cupy.ndarray
 
@@ -76,7 +76,7 @@ def _multiply(
 ) -> None:
     """c = a b on a rung, with the epilogue where the rung has one."""
     left, right = operand(a, transposed[0]), operand(b, transposed[1])
-    prelude, expression = _formula(activation, slope, a.dtype) if rung.epilogue else ("", None)
+    prelude, expression = formula(activation, slope, a.dtype) if rung.epilogue else ("", None)
     launch = matmul_launch(rung, *sizes, left, right, a.dtype, expression)
     given = [*map(np.int32, sizes), a, np.int64(left.row_stride), np.int64(left.col_stride)]
     given += [b, np.int64(right.row_stride), np.int64(right.col_stride), c, np.int64(operand(c).row_stride)]
@@ -89,7 +89,7 @@ def _finish(
     product: Array, c: Array, bias: Array | None, activation: str | None, slope: float, accumulate: bool
 ) -> None:
     """c = activation(product + bias), or with c added, in a kernel of its own."""
-    prelude, expression = _formula(activation, slope, c.dtype)
+    prelude, expression = formula(activation, slope, c.dtype)
     launch = elementwise_launch(c.size).with_defines(*([] if c.dtype == FLOAT32 else ["REAL=double"]))
     if expression is not None:
         launch = launch.with_defines(f"ACTIVATION(x)={expression}")
@@ -135,13 +135,13 @@ def _target(
 
 
 @functools.cache
-def _formula(activation: str | None, slope: float, dtype: np.dtype) -> tuple[str, str | None]:
+def formula(activation: str | None, slope: float, dtype: np.dtype) -> tuple[str, str | None]:
     """The source of the formula, and what the macro ACTIVATION(x) stands for."""
     if activation is None:
         return "", None
     leaky = activation in ("relu", "leaky_relu")
-    formula = (scalar if dtype == FLOAT32 else scalar64).FORMULAS["leaky_relu" if leaky else activation]
+    function = (scalar if dtype == FLOAT32 else scalar64).FORMULAS["leaky_relu" if leaky else activation]
     translator = Translator()
-    signature = translator.add(formula, [device.C_NAMES[dtype]] * len(inspect.signature(formula).parameters))
+    signature = translator.add(function, [device.C_NAMES[dtype]] * len(inspect.signature(function).parameters))
     number = repr(float(dtype.type(0.0 if activation == "relu" else slope))) + ("f" if dtype == FLOAT32 else "")
     return translator.source + "\n", f"formula::{signature.name}(x{f', {number}' if leaky else ''})"

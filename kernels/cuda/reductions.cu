@@ -92,18 +92,18 @@ extern "C" __global__ void softmax_rows(const REAL *x, REAL *out, long long n)
 {
     __shared__ REAL scratch[WARPS];
     const REAL *row = x + blockIdx.x * n;
-    REAL shift = shift_of(largest_of(row, n, scratch));
-    REAL sum = sum_exp_of(row, n, shift, scratch);
-    for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = formula::exp(row[j] - shift) / sum;
+    REAL largest = largest_of(row, n, scratch);  // where it is infinite, the row becomes NaN
+    REAL sum = sum_exp_of(row, n, largest, scratch);
+    for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = formula::exp(row[j] - largest) / sum;
 }
 
 extern "C" __global__ void log_softmax_rows(const REAL *x, REAL *out, long long n)
 {
     __shared__ REAL scratch[WARPS];
     const REAL *row = x + blockIdx.x * n;
-    REAL shift = shift_of(largest_of(row, n, scratch));
-    REAL log_sum = formula::log(sum_exp_of(row, n, shift, scratch));
-    for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = row[j] - shift - log_sum;
+    REAL largest = largest_of(row, n, scratch);
+    REAL log_sum = formula::log(sum_exp_of(row, n, largest, scratch));
+    for (long long j = threadIdx.x; j < n; j += THREADS) out[blockIdx.x * n + j] = row[j] - largest - log_sum;
 }
 
 // The mean first, then the mean of the squared distances from it: the difference of two means would cancel.

@@ -83,7 +83,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bo
             device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)
-    _suggest(kind, out, epochs, given)
+    _suggest(kind, out, epochs, given, device)
 
 
 def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -148,10 +148,11 @@ def _conclude(kind: str, out: Path, last: dict[str, float], epochs: int, seconds
     click.echo(f"pictures in {out}: {', '.join(pictures)}")
 
 
-def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any]) -> None:
+def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: str) -> None:
     """Commands to go on with, which can be pasted as they are: a run keeps no path of the user's data."""
     run = shlex.quote(str(out))
-    options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"]}
+    options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"],
+               "--device": device if device != "cpu" else None}  # fmt: skip
     data = "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
     click.echo("next, for example:")
     click.echo(f"  minigen sample {run} --seed 1")

@@ -25,7 +25,7 @@ from .folder import RunFolder
 from .heap import keep_freed_memory
 from .history import History
 from .interrupt import Interrupt
-from .memory import advice, largest_batch
+from .memory import advice, attempt, largest_batch
 from .model import Trainable
 from .record import identity, make_record, surroundings_changed
 from .report import Interrupted, Plan, Reporter, Silent, StepReport
@@ -199,10 +199,13 @@ class _Run:
         epoch, _ = self.loader.position(self.state.step)
         batch = self._batch(self.state.step)
         start = time.perf_counter()
+        failure: OutOfMemoryError | None = None
         try:
-            losses = {name: float(loss) for name, loss in self.train_step(batch).items()}
+            losses = attempt(self.train_step, batch)
         except OutOfMemoryError as error:
-            raise self._out_of_memory(error, batch) from None
+            failure = error.with_traceback(None)  # its frames hold all arrays of the step that failed
+        if failure is not None:
+            raise self._out_of_memory(failure, batch)
         seconds = time.perf_counter() - start
         if name := not_finite(losses):
             raise self._diverged(name, losses[name])
@@ -221,10 +224,13 @@ class _Run:
     def _out_of_memory(self, error: OutOfMemoryError, batch: np.ndarray) -> OutOfMemoryError:
         """Save the state before the step that failed, then find a batch that fits."""
         step = self.state.step
-        self.recall.go_back(self._batch(i) for i in range(self.recall.step, step))
-        self._save()
+        try:
+            self.recall.go_back(self._batch(i) for i in range(self.recall.step, step))
+            self._save()
+            fits = largest_batch(self.model, batch)
+        except OutOfMemoryError:  # another process took memory since
+            return OutOfMemoryError(f"step {step + 1}: {error}; the last checkpoint stays as it was")
         saved = str(self.folder.path) if self.folder else None
-        fits = largest_batch(self.model, batch)
         return OutOfMemoryError(f"step {step + 1}: {error}; {advice(len(batch), fits, saved)}")
 
     def _end_epoch(self) -> None:

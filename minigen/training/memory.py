@@ -7,12 +7,25 @@ there, and the state is put back once more.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
+from ..backend import out_of_memory
 from ..errors import OutOfMemoryError
 from .model import Trainable
 
-__all__ = ["advice", "largest_batch"]
+__all__ = ["advice", "attempt", "largest_batch"]
+
+
+def attempt(train_step: Callable[[np.ndarray], Mapping[str, Any]], batch: np.ndarray) -> dict[str, float]:
+    """The losses of a step; what the array library says about the GPU's memory, where no operation did, becomes OutOfMemoryError."""
+    try:
+        return {name: float(loss) for name, loss in train_step(batch).items()}
+    except MemoryError as error:
+        failure = out_of_memory(error, "a step")
+    raise failure
 
 
 def largest_batch(model: Trainable, batch: np.ndarray) -> int:
@@ -24,7 +37,7 @@ def largest_batch(model: Trainable, batch: np.ndarray) -> int:
     size = len(batch) // 2
     while size:
         try:
-            model.train_step(batch[:size])
+            attempt(model.train_step, batch[:size])
             break
         except OutOfMemoryError:
             size //= 2

@@ -13,7 +13,7 @@ from cuda_matmul_cases import source
 
 from minigen.kernels import scalar
 from minigen.kernels.cuda import compile as cuda_compile
-from minigen.kernels.cuda import elementwise, random, reductions
+from minigen.kernels.cuda import elementwise, linear, random, reductions
 from minigen.kernels.cuda.launch import FLOAT32, FLOAT64, RUNGS, Operand, Rung, matmul_launch
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 CAPABILITIES = ((7, 0), (8, 0), (9, 0))
 PLAIN, TRANSPOSED = Operand(4096, 1), Operand(1, 4096)
 MOST_SPILLED = 64  # bytes a thread
-OTHERS = {"optimizers.cu", "random.cu", "reductions.cu"}
+OTHERS = {"epilogue.cu", "optimizers.cu", "random.cu", "reductions.cu"}
 
 
 def variants(rung: Rung, every_layout: bool) -> Iterator[tuple[str, ...]]:
@@ -68,10 +68,11 @@ def test_every_rung_compiles(name: str, capability: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
-@pytest.mark.parametrize("name", sorted(scalar.FORMULAS))
-def test_every_generated_operation_compiles(name: str, dtype: np.dtype, capability: tuple[int, int]) -> None:
+def test_the_generated_operations_compile(dtype: np.dtype, capability: tuple[int, int]) -> None:
     require(capability)
-    compiled(elementwise.source(name, dtype), capability)
+    source = elementwise.source(dtype)
+    assert set(re.findall(r"void (\w+)_kernel\(", source)) == set(scalar.FORMULAS)
+    compiled(source, capability)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=str)
@@ -80,7 +81,12 @@ def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
     compiled(random.source(), capability)
     for defines in ((), ("REAL=double",)):
         compiled(cuda_compile.read("optimizers.cu"), capability, defines)
-        compiled(reductions.source(FLOAT64 if defines else FLOAT32), capability, defines)
+        dtype = FLOAT64 if defines else FLOAT32
+        compiled(reductions.source(dtype), capability, defines)
+        for activation in (None, *linear.ACTIVATIONS):
+            prelude, expression = linear.formula(activation, 0.2, dtype)
+            given = (*defines, f"ACTIVATION(x)={expression or '(x)'}")
+            compiled(prelude + cuda_compile.read("epilogue.cu"), capability, given)
 
 
 def test_no_source_is_forgotten() -> None:

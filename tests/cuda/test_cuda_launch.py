@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from cuda_matmul_cases import launch_of, matrices, source
 from hypothesis import given
 from hypothesis import strategies as st
-from cuda_matmul_cases import launch_of, matrices, source
 
 from minigen.kernels.cuda import compile as cuda_compile
 from minigen.kernels.cuda.launch import (

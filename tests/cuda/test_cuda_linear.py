@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_on import on
 from cuda_matmul_cases import assert_product, matrices
+from cuda_on import on
 
 from minigen.kernels import reference
 from minigen.kernels.cuda.launch import BEST, RUNGS
-from minigen.kernels.cuda.linear import matmul
+from minigen.kernels.cuda.linear import ACTIVATIONS, matmul
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -33,10 +33,39 @@ def test_bias_and_activation(machine: Any, monkeypatch: Any, name: str) -> None:
     on(machine, monkeypatch)
     a, b = matrices(13, 36, 21, np.float32)
     bias = np.linspace(-1, 1, 36, dtype=np.float32)
-    c = machine.numpy(matmul(machine.array(a), machine.array(b), bias=machine.array(bias), activation=name))
-    slope = {"relu": [0.0], "leaky_relu": [0.2]}.get(name, [])
-    formula = reference.leaky_relu if slope else getattr(reference, name)
-    np.testing.assert_allclose(c, formula(a.astype(np.float64) @ b + bias, *slope), rtol=1e-4, atol=1e-5)
+    for slope in (0.01, 0.2) if name == "leaky_relu" else (0.01,):
+        settings = dict(activation=name, slope=slope)
+        c = machine.numpy(matmul(machine.array(a), machine.array(b), bias=machine.array(bias), **settings))
+        np.testing.assert_allclose(c, reference.matmul(a, b, bias=bias, **settings), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "rung"), [(np.float64, "best"), (np.float32, "naive"), (np.float64, "shared_tile")])
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
+def test_a_rung_without_an_epilogue_is_followed_by_one(
+    machine: Any, monkeypatch: Any, activation: str | None, dtype: type, rung: str
+) -> None:
+    on(machine, monkeypatch)
+    for m, n, k in ((0, 3, 2), (3, 0, 2), (2, 3, 0), (13, 36, 21), (1, 33, 5)):
+        a, b = matrices(m, n, k, dtype)
+        bias = np.linspace(-1, 1, n).astype(dtype)
+        before = np.arange(m * n, dtype=dtype).reshape(m, n) / dtype(m * n + 1)
+        for accumulate in (False, True):
+            given = dict(activation=activation, slope=0.2, accumulate=accumulate)
+            out = machine.array(before.copy())
+            result = matmul(machine.array(a), machine.array(b), bias=machine.array(bias), out=out, rung=rung, **given)
+            assert result is out
+            expected = reference.matmul(a, b, bias=bias, out=before.copy(), **given)
+            tolerance = dict(rtol=1e-4, atol=1e-5) if dtype == np.float32 else dict(rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(machine.numpy(out), expected, **tolerance)
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_an_out_of_any_strides(emulated: Any, monkeypatch: Any, accumulate: bool) -> None:
+    on(emulated(), monkeypatch)
+    a, b = matrices(9, 7, 5, np.float32)
+    for out in (np.ones((7, 9), np.float32).T, np.ones((9, 14), np.float32)[:, ::2], np.ones((18, 7), np.float32)[::2]):
+        assert matmul(a, b, out=out, accumulate=accumulate, bias=np.ones(14, np.float32)[::2]) is out
+        assert_product(out, a, b, RUNGS["warp_tile"], 2.0 if accumulate else 1.0)
 
 
 def test_accumulates_into_out(machine: Any, monkeypatch: Any) -> None:
@@ -65,12 +94,11 @@ X, Y = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
     (dict(a=X, b=Y, rung="fastest"), ValueError, "unknown rung 'fastest': use 'best' or one of naive, "),
     (dict(a=X, b=Y, activation="swish"), ValueError, "unknown activation 'swish'"),
     (dict(a=X, b=Y, activation="gate"), ValueError, "unknown activation 'gate'"),
-    (dict(a=X, b=Y, rung="naive", bias=np.ones(5, np.float32)), ValueError, "'naive' has no epilogue"),
     (dict(a=X, b=Y, accumulate=True), ValueError, "needs an `out`"),
     (dict(a=X, b=Y, bias=np.ones(4, np.float32)), ValueError, r"`bias` of shape \(5,\) expected"),
     (dict(a=X, b=Y, out=np.ones((5, 3), np.float32)), ValueError, r"`out` of shape \(3, 5\) expected"),
     (dict(a=X, b=Y, out=np.ones((3, 5))), TypeError, "`out` of float32 expected"),
-    (dict(a=X, b=Y, out=np.ones((5, 3), np.float32).T), ValueError, "`out` must have contiguous rows"),
+    (dict(a=X, b=Y[:, :4].copy(), out=X), ValueError, "`out` overlaps with an operand"),
 ])  # fmt: skip
 def test_what_does_not_match_is_refused(
     emulated: Any, monkeypatch: Any, given: dict[str, Any], error: type, message: str

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cuda_on import on
 
+from minigen.kernels import reference
 from minigen.kernels.cuda import reductions
 
 SHAPES = [(m, n) for m in (1, 3) for n in (1, 2, 31, 32, 33, 255, 256, 257, 1000)]
@@ -21,7 +22,15 @@ def logsumexp(x: np.ndarray) -> np.ndarray:
         return np.logaddexp.reduce(x, axis=1, initial=-np.inf)
 
 
+def normalised(x: np.ndarray, eps: float = 0.1) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        centred = x - x.sum(1, keepdims=True) / x.shape[1]
+        return centred / np.sqrt((centred**2).sum(1, keepdims=True) / x.shape[1] + eps)
+
+
 EXPECTED: dict[str, Any] = {
+    "log_softmax_rows": lambda x: x - logsumexp(x)[:, None],
+    "normalise_rows": normalised,
     "sum_rows": lambda x: x.sum(1),
     "sum_cols": lambda x: x.sum(0),
     "sum_all": lambda x: x.sum(),
@@ -40,7 +49,8 @@ def test_agrees_with_numpy(machine: Any, monkeypatch: Any, name: str, dtype: typ
             continue
         x = (3 * np.random.default_rng(0).standard_normal(shape)).astype(dtype)
         exact = x.astype(np.longdouble)
-        actual = machine.numpy(getattr(reductions, name)(machine.array(x)))
+        eps = [0.1] if name == "normalise_rows" else []
+        actual = machine.numpy(getattr(reductions, name)(machine.array(x), *eps))
         expected = np.asarray(EXPECTED[name](exact))
         assert actual.dtype == dtype and actual.shape == expected.shape
         # an error of a few roundings of the terms' sizes
@@ -72,13 +82,57 @@ def test_infinities_and_nan(machine: Any, monkeypatch: Any) -> None:
     np.testing.assert_array_equal(machine.numpy(reductions.sum_cols(given)), [nan, nan, -inf])
 
 
-@pytest.mark.parametrize("name", ["sum_rows", "sum_cols", "softmax_rows"])
+AXES = [((7,), 0), ((), None), ((5, 7), 0), ((5, 7), -1), ((33, 3, 9), 1), ((2, 300), 1), ((3, 0), -1), ((0, 3), -1),
+        ((1, 1, 40), -1), ((4, 5, 6, 2), -3)]  # fmt: skip
+SEVERAL = [((5, 7), None), ((5, 7), (0, 1)), ((4, 5, 6), (0, 2)), ((4, 5, 6), (-1, -2)), ((4, 5, 6), ()),
+           ((70, 5, 6), (0, 1)), ((0, 3), 0), ((3, 0, 2), (0, 1))]  # fmt: skip
+
+
+def layouts(x: np.ndarray) -> list[np.ndarray]:
+    """x in C order, in Fortran order, and spread over a larger array."""
+    return [x, np.asfortranarray(x), np.repeat(x, 2, -1)[..., ::2]] if x.ndim else [x]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sum", "logsumexp", "softmax", "log_softmax", "normalise"])
+def test_any_axes_of_any_layout(emulated: Any, monkeypatch: Any, name: str, dtype: type) -> None:
+    on(emulated(), monkeypatch)
+    ours, contract = getattr(reductions, name), getattr(reference, name)
+    tolerance = dict(rtol=1e-5, atol=1e-5) if dtype == np.float32 else dict(rtol=1e-13, atol=1e-13)
+    for shape, axis in AXES + (SEVERAL if name in ("sum", "normalise") else []):
+        if name not in ("sum", "normalise") and not shape:
+            continue
+        for x in layouts((3 * np.random.default_rng(0).standard_normal(shape)).astype(dtype)):
+            for keepdims in ({"keepdims": False}, {"keepdims": True}) if name in ("sum", "logsumexp") else ({},):
+                given = dict(axis=axis, **keepdims, **({"eps": 0.1} if name == "normalise" else {}))
+                actual, expected = ours(x, **given), contract(x, **given)
+                assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), given
+                assert actual.flags.c_contiguous and not np.may_share_memory(actual, x)
+                np.testing.assert_array_equal(np.isfinite(actual), np.isfinite(expected))
+                np.testing.assert_allclose(actual, expected, **tolerance)
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax"])
+def test_infinities_are_the_contracts(emulated: Any, monkeypatch: Any, name: str) -> None:
+    on(emulated(), monkeypatch)
+    inf, nan = np.inf, np.nan
+    x = np.array([[1, nan, 2], [-inf, -inf, -inf], [inf, 0, 1], [-inf, 3, -inf], [1000, 1000, -1000]], np.float32)
+    np.testing.assert_allclose(getattr(reductions, name)(x), getattr(reference, name)(x), rtol=1e-6)
+
+
+def test_an_axis_that_is_not_there(emulated: Any, monkeypatch: Any) -> None:
+    on(emulated(), monkeypatch)
+    with pytest.raises(ValueError, match="axis 2 does not exist in an array of 2 axes"):
+        reductions.sum(np.ones((2, 3)), axis=2)
+
+
+@pytest.mark.parametrize("name", ["sum_rows", "sum_cols", "softmax_rows", "log_softmax_rows", "normalise_rows"])
 def test_the_order_of_threads_does_not_matter(emulated: Any, monkeypatch: Any, name: str) -> None:
     x = np.random.default_rng(2).standard_normal((70, 300)).astype(np.float32)
     results = []
     for reverse in (False, True):
         on(emulated(reverse), monkeypatch)
-        results.append(getattr(reductions, name)(x).tobytes())
+        results.append(getattr(reductions, name)(x, *([0.1] if name == "normalise_rows" else [])).tobytes())
     assert results[0] == results[1]
 
 

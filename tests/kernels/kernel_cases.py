@@ -10,7 +10,10 @@ import numpy as np
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 DTYPES = (np.float32, np.float64)
-SHAPES = ((), (0,), (1,), (3, 0, 2), (5,), (17,), (3, 5, 7), (64, 33))
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (), (0,), (1,), (2,), (3,), (5,), (7,), (15,), (16,), (17,), (31,), (33,), (63,), (65,), (127,), (1000,),
+    (3, 0, 2), (1, 31), (31, 1), (3, 5, 7), (31, 33), (64, 33),
+)  # fmt: skip
 
 # name: (arguments besides the arrays, how many arrays, what the second array may hold)
 ELEMENTWISE: dict[str, tuple[tuple[float, ...], int]] = {

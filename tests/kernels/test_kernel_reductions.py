@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -113,23 +110,3 @@ def test_what_cannot_be_reduced_is_refused() -> None:
             call(kernels, name, x, 2)
         with pytest.raises(TypeError, match=f"^{name}: .*got int64$"):
             call(kernels, name, np.ones((2, 3), np.int64), 1)
-
-
-@pytest.mark.skipif(not JIT, reason="is compiled")
-def test_without_compilation_and_with_bounds_checked(tmp_path: Any) -> None:
-    script = """
-import numpy as np
-from minigen import kernels
-from minigen.kernels import reference
-x = np.random.default_rng(1).standard_normal((3, 37, 5)).astype(np.float32)
-for axis in (0, 1, 2):
-    for name in ("sum", "softmax", "log_softmax", "logsumexp"):
-        assert abs(getattr(kernels, name)(x, axis) - getattr(reference, name)(x, axis)).max() < 1e-4, name
-    assert abs(kernels.normalise(x, axis, 0.1) - reference.normalise(x, axis, 0.1)).max() < 1e-4
-"""
-    for setting in ("NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"):
-        environment = os.environ | {setting: "1", "MINIGEN_CACHE_DIR": str(tmp_path / setting)}
-        environment["PYTHONPATH"] = os.pathsep.join(p or "." for p in sys.path)
-        command = [sys.executable, "-W", "error", "-c", script]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr

@@ -148,7 +148,8 @@ def test_operands_are_left_alone(rung: str, rng: np.random.Generator) -> None:
 
 
 def test_the_reference_is_the_definition(rng: np.random.Generator) -> None:
-    a, b, bias, old = matrix(rng, 5, 7, "f4"), matrix(rng, 7, 4, "f4"), matrix(rng, 1, 4, "f4")[0], matrix(rng, 5, 4, "f4")
+    a, b, bias, old = (matrix(rng, *shape, "f4") for shape in ((5, 7), (7, 4), (1, 4), (5, 4)))
+    bias = bias[0]
     bound = error_bound(a, b, bias, old)
     assert reference.matmul(a, b).dtype == np.float32
     for activation in (None, *ACTIVATIONS):
@@ -161,7 +162,8 @@ def test_the_reference_is_the_definition(rng: np.random.Generator) -> None:
 
 STACKS = [
     ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 6)), ((1, 3, 4), (2, 4, 1)),
-    ((0, 3, 4), (4, 5)), ((2, 0, 4), (2, 4, 5)), ((2, 3, 0), (2, 0, 5)), ((2, 3, 4), (2, 4, 0)), ((5, 1, 33), (5, 33, 17)),
+    ((0, 3, 4), (4, 5)), ((2, 0, 4), (2, 4, 5)), ((2, 3, 0), (2, 0, 5)), ((2, 3, 4), (2, 4, 0)),
+    ((5, 1, 33), (5, 33, 17)),
 ]  # fmt: skip
 
 

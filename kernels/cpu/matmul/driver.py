@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..jit import CONTRACT, jit
 from .dot import DOT_ROWS, make_dot
-from .epilogue import make_epilogue
+from .epilogue import LEAKY, make_epilogue
 from .host import Tile
 from .micro_kernel import FROM_BIAS, FROM_C, make_tile
 from .pack import ALONG, make_packer
@@ -118,13 +118,13 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
                         for t in range(first_tile, end_tile):
                             i, end_i = i0 + _begin(t, tile, taller), i0 + _begin(t + 1, tile, taller)
                             ia, pa = (0, (t - first_tile) * kc) if how_a else (i, p)
-                            micro(end_i - i, columns, c, i, j, origin, bias, left, ia, pa, right, pb, jb, depth)
-                    if activation and step == steps - 1:  # rows as long as they come: the longer, the better the vectors
+                            micro(
+                                end_i - i, columns, c, i, j, origin, bias, left, ia, pa, right, pb, jb, depth,
+                                activation == LEAKY and step == steps - 1, slope,
+                            )  # fmt: skip
+                    if activation > LEAKY and step == steps - 1:  # for all strips at once: long rows make good vectors
                         i, end_i = i0 + _begin(first_tile, tile, taller), i0 + _begin(end_tile, tile, taller)
-                        j, end_j = (
-                            j0 + width * _begin(first_strip, strip, wider),
-                            j0 + width * _begin(end_strip, strip, wider),
-                        )
-                        epilogue(c, i, end_i, j, min(end_j, j1), activation, slope)
+                        j, end_j = _begin(first_strip, strip, wider), _begin(end_strip, strip, wider)
+                        epilogue(c, i, end_i, j0 + width * j, min(j0 + width * end_j, j1), activation, slope)
 
     return product

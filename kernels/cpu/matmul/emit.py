@@ -49,8 +49,9 @@ def array_intrinsic(name: str, twin: Callable[..., Any], emit: Callable[..., Non
         return context.get_dummy_value()
 
     def typing(context: Any, *kinds: Any) -> Any:
-        # every argument that is no array is an index
-        return types.void(*(kind if isinstance(kind, types.Array) else types.int64 for kind in kinds)), codegen
+        # what is neither an array nor a float is an index
+        kept = (types.Array, types.Float)
+        return types.void(*(kind if isinstance(kind, kept) else types.int64 for kind in kinds)), codegen
 
     # Numba reads the parameters from the signature: those of the twin, after its typing context.
     parameters = list(inspect.signature(twin).parameters.values())
@@ -128,6 +129,10 @@ class Vectors:
         if fused:
             return self._call(f"llvm.fma.{self._suffix}", self.type, [x, y, z])
         return self.builder.fadd(self.builder.fmul(x, y), z)
+
+    def leaky_relu(self, x: Any, slope: Any) -> Any:
+        """x where x > 0, else slope x, which is what NaN gives too."""
+        return self.builder.select(self.builder.fcmp_ordered(">", x, self.zero), x, self.builder.fmul(slope, x))
 
     def shuffle(self, x: Any, y: Any, lanes: Sequence[int]) -> Any:
         """The lanes of x, counted from 0, and of y, counted on, in the given order."""

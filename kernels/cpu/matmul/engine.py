@@ -106,6 +106,12 @@ def _shared_product(dtype: np.dtype) -> Callable[..., None]:
 
 
 @functools.cache
+def _packing_of(dtype: np.dtype) -> Callable[..., tuple[int, int]]:
+    """`packing_of` for matrices of any layout: called as it is, Numba would compile it again for each."""
+    return entry_point(packing_of, "mmi", dtype)
+
+
+@functools.cache
 def _buffers(dtype: np.dtype, parts: int) -> Array:
     """A row to pack operands into for each of so many parts, on 64-byte boundaries, valid until the next call.
 
@@ -165,7 +171,7 @@ def multiply_in_parallel(
         start = FROM_BIAS
     if n == 1 and m > 1:  # a column is computed as a row: C^T = B^T A^T
         c, a, b, m, n = c.reshape(1, -1), b.T, a.T, 1, m
-    how_a, how_b = packing_of(a, b, packing)
+    how_a, how_b = _packing_of(dtype)(a, b, packing)
     # Cut where fewer numbers are packed, and read, by every thread again.
     by_rows = m * (4 if how_a else 1) >= n * (4 if how_b else 1) and m >= threads * tile_for(dtype).rows
     q, code, shared = _buffers(dtype, threads), ACTIVATIONS[activation], _shared_product(dtype)

@@ -16,12 +16,14 @@ from ... import scalar, scalar64
 from .. import elementwise  # importing it also lets compiled loops call the formulas
 from ..jit import CONTRACT, jit
 
-__all__ = ["ACTIVATIONS", "activate", "make_epilogue"]
+__all__ = ["ACTIVATIONS", "LEAKY", "activate", "make_epilogue"]
 
 Array = NDArray[Any]
 
-ACTIVATIONS = {None: 0, "relu": 1, "leaky_relu": 1, "tanh": 2, "sigmoid": 3, "gelu": 4, "softplus": 5}
-"""The numbers by which compiled code knows the activations; relu is leaky_relu with slope 0."""
+LEAKY = 1
+ACTIVATIONS = {None: 0, "relu": LEAKY, "leaky_relu": LEAKY, "tanh": 2, "sigmoid": 3, "gelu": 4, "softplus": 5}
+"""The numbers by which compiled code knows the activations; relu is leaky_relu with slope 0, which the micro-kernel
+applies itself."""
 
 
 def _over_row(formula: Callable[..., Any]) -> Callable[..., None]:
@@ -48,7 +50,7 @@ def make_epilogue(dtype: np.dtype) -> Callable[..., None]:
     def epilogue(c: Array, i0: int, i1: int, j0: int, j1: int, activation: int, slope: float) -> None:
         for i in range(i0, i1):
             row = c[i, j0:j1]
-            if activation == 1:
+            if activation == LEAKY:
                 leaky_relu(row, c.dtype.type(slope))
             elif activation == 2:
                 tanh(row)

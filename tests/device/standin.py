@@ -1,0 +1,447 @@
+"""A stand-in for CuPy where there is no GPU: the same names, on arrays that will not mix with NumPy's.
+
+`module` takes the place of `cupy` in sys.modules. Its `ndarray` holds a NumPy array that nobody else sees and refuses
+what CuPy refuses: a NumPy array beside it, an implicit conversion to NumPy, an argument that CuPy's functions have not
+(`initial`), flags that its arrays have not (`writeable`). Where CuPy is lenient - it computes numpy.exp of its
+arrays, and copies a NumPy array or a list in a key to the GPU - the stand-in refuses as well: minigen wants neither.
+There is no name here that CuPy has not; `test_standin_and_cupy.py` holds the two together where CuPy is installed.
+
+Kernels run: RawModule compiles the CUDA source for the CPU by the emulation of tests/cuda, so what the engine's device
+code launches is what would run on a GPU, with its arguments checked against the kernel's parameters. (The oracle
+`kernels.reference` in their place would be faster by a few seconds, and test neither sources nor launches.)
+
+`log` counts what crosses between host and device; `memory` has a limit, and a pool that keeps what was freed.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from emulation import emulator
+
+__all__ = ["log", "memory", "module", "ndarray"]
+
+
+@dataclass
+class Log:
+    """Bytes of each copy to the device and from it, and how many single numbers were read."""
+
+    up: list[int] = field(default_factory=list)
+    down: list[int] = field(default_factory=list)
+    reads: int = 0
+
+    def clear(self) -> None:
+        self.up, self.down, self.reads = [], [], 0
+
+
+class OutOfMemoryError(MemoryError):
+    """As cupy.cuda.memory.OutOfMemoryError."""
+
+
+@dataclass
+class Memory:
+    """What lives on the device; what was freed is kept for arrays of the same size, until the pool is emptied."""
+
+    limit: int = 2**62
+    used: int = 0
+    pooled: dict[int, int] = field(default_factory=dict)  # how many blocks of each size
+    emptied: int = 0
+    peak: int = 0  # the most that was in use
+
+    def allocate(self, size: int) -> None:
+        if self.pooled.get(size):
+            self.pooled[size] -= 1
+        elif self.used + sum(bytes_ * count for bytes_, count in self.pooled.items()) + size > self.limit:
+            raise OutOfMemoryError(f"Out of memory allocating {size} bytes (allocated so far: {self.used} bytes).")
+        self.used += size
+        self.peak = max(self.peak, self.used)
+
+    def free(self, size: int) -> None:
+        self.used -= size
+        self.pooled[size] = self.pooled.get(size, 0) + 1
+
+    def free_all_blocks(self, stream: Any = None) -> None:
+        self.pooled.clear()
+        self.emptied += 1
+
+
+log = Log()
+memory = Memory()
+
+_NUMBERS = (int, float, bool, np.generic)
+
+
+def _refuse(value: Any) -> TypeError:
+    return TypeError(f"Unsupported type {type(value)}")
+
+
+def _host(value: Any) -> Any:
+    """The NumPy array in one of ours, or a number as it is."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, _NUMBERS):
+        return value
+    raise _refuse(value)
+
+
+def _quiet(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+    with np.errstate(all="ignore"):  # a GPU does not warn
+        return function(*args, **keywords)
+
+
+def _key(key: Any) -> tuple[Any, bool]:
+    """The key for NumPy, and whether it is a basic one, which makes a view."""
+    parts = key if isinstance(key, tuple) else (key,)
+    for part in parts:
+        if not (part is None or part is Ellipsis or isinstance(part, ndarray | slice | int | np.integer)):
+            raise _refuse(part)
+    hosted = tuple(part._host if isinstance(part, ndarray) else part for part in parts)
+    return hosted, not any(isinstance(part, ndarray | bool) for part in parts)
+
+
+class _Flags:
+    def __init__(self, flags: Any) -> None:
+        self.c_contiguous, self.f_contiguous, self.owndata = flags.c_contiguous, flags.f_contiguous, flags.owndata
+
+
+class _Data:
+    def __init__(self, host: np.ndarray) -> None:
+        self.ptr = host.ctypes.data
+
+
+class ndarray:
+    """As cupy.ndarray."""
+
+    __array_ufunc__ = None  # CuPy would compute; minigen is to ask for the namespace
+    __array_priority__ = 100
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, host: Any, base: ndarray | None = None) -> None:
+        self._host = np.asarray(host)
+        self.base = None if base is None else base if base.base is None else base.base
+        self._counted = 0
+        if base is None:
+            if not self._host.flags.owndata or not self._host.flags.writeable:
+                self._host = self._host.copy(order="K")
+            memory.allocate(self._host.nbytes)
+            self._counted = self._host.nbytes
+
+    def __del__(self) -> None:
+        if getattr(self, "_counted", 0):
+            memory.free(self._counted)
+
+    # What it is
+
+    shape = property(lambda self: self._host.shape)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    dtype = property(lambda self: self._host.dtype)
+    itemsize = property(lambda self: self._host.itemsize)
+    nbytes = property(lambda self: self._host.nbytes)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: _Flags(self._host.flags))
+    data = property(lambda self: _Data(self._host))
+    T = property(lambda self: self.transpose())
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Iterator[ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"standin({self._host!r})"
+
+    # To the host
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. "
+                        "Please use `.get()` to construct a NumPy array explicitly.")
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        raise TypeError(f"numpy.{func.__name__} of an array on the device: take the function from its namespace")
+
+    def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
+        log.down.append(self.nbytes)
+        return self._host.copy(order=order)
+
+    def item(self) -> Any:
+        log.reads += 1
+        return self._host.item()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self.item().__index__()
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError("The truth value of an array with more than one element is ambiguous.")
+        return bool(self.item())
+
+    # Views
+
+    def _view(self, host: np.ndarray) -> ndarray:
+        if self._host.size and not np.may_share_memory(host, self._host):
+            return ndarray(host)
+        return ndarray(host, base=self)
+
+    def reshape(self, *shape: Any, order: str = "C") -> ndarray:
+        return self._view(self._host.reshape(*shape, order=order))
+
+    def transpose(self, *axes: Any) -> ndarray:
+        return self._view(self._host.transpose(*axes))
+
+    def swapaxes(self, axis1: int, axis2: int) -> ndarray:
+        return self._view(self._host.swapaxes(axis1, axis2))
+
+    def squeeze(self, axis: Any = None) -> ndarray:
+        return self._view(self._host.squeeze(axis))
+
+    def ravel(self, order: str = "C") -> ndarray:
+        return self._view(self._host.ravel(order))
+
+    def __getitem__(self, key: Any) -> ndarray:
+        hosted, basic = _key(key)
+        return self._view(self._host[(*hosted, ...)] if Ellipsis not in [k for k in hosted if k is ...]
+                          else self._host[hosted]) if basic else ndarray(self._host[hosted])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        hosted, _ = _key(key)
+        if isinstance(value, np.ndarray):
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>: a NumPy array is not copied to the device")
+        _quiet(self._host.__setitem__, hosted, _host(value))
+
+    # Copies
+
+    def copy(self, order: str = "C") -> ndarray:
+        return ndarray(self._host.copy(order=order))
+
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> ndarray:
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        return ndarray(_quiet(self._host.astype, dtype, order=order))
+
+    def fill(self, value: Any) -> None:
+        self._host.fill(_host(value))
+
+    # Reductions: an array of no axes, never a NumPy scalar
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        return ndarray(_quiet(self._host.sum, axis=axis, dtype=dtype, keepdims=keepdims))
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        return ndarray(_quiet(self._host.mean, axis=axis, dtype=dtype, keepdims=keepdims))
+
+    def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        return ndarray(_quiet(self._host.max, axis=axis, keepdims=keepdims))
+
+    def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        return ndarray(_quiet(self._host.min, axis=axis, keepdims=keepdims))
+
+    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        return ndarray(self._host.all(axis=axis, keepdims=keepdims))
+
+    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
+        return ndarray(self._host.any(axis=axis, keepdims=keepdims))
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    def method(self: ndarray, *others: Any) -> Any:
+        given = [_host(other) for other in others]
+        result = _quiet(getattr(self._host, name), *given)
+        if name.startswith("__i") and name != "__invert__":
+            return self
+        return NotImplemented if result is NotImplemented else ndarray(result)
+
+    method.__name__ = name
+    return method
+
+
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor")
+for _name in [f"__{side}{word}__" for word in _BINARY for side in ("", "r", "i")] + [
+    f"__{word}__" for word in ("neg", "abs", "invert", "lt", "le", "gt", "ge", "eq", "ne")
+]:
+    setattr(ndarray, _name, _operator(_name))
+
+
+# Functions ------------------------------------------------------------------------------------------------------
+
+
+class _Ufunc:
+    """A universal function: called, or `at`."""
+
+    def __init__(self, function: np.ufunc) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any, dtype: Any = None) -> ndarray:
+        if not any(isinstance(a, ndarray) for a in args):
+            raise _refuse(args[0])
+        return ndarray(_quiet(self._function, *map(_host, args), **({} if dtype is None else {"dtype": dtype})))
+
+    def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
+        if self._function is not np.add:
+            raise NotImplementedError
+        self._function.at(a._host, _key(indices)[0], _host(b))
+
+
+def asarray(a: Any, dtype: Any = None, order: Any = None) -> ndarray:
+    """One of ours as it is, where it fits; anything else is copied to the device."""
+    if isinstance(a, ndarray):
+        fits = (dtype is None or a.dtype == dtype) and (order != "C" or a.flags.c_contiguous)
+        return a if fits else ndarray(np.array(a._host, dtype=dtype, order=order))
+    if isinstance(a, np.ndarray):
+        log.up.append(a.nbytes)
+    elif not isinstance(a, _NUMBERS):
+        raise _refuse(a)
+    return ndarray(np.array(a, dtype=dtype, order=order))
+
+
+def asnumpy(a: ndarray) -> np.ndarray:
+    return a.get()
+
+
+def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    """Filled with NaN or a large number, so that what is read before it was written shows."""
+    host = np.empty(shape, dtype, order)
+    host.reshape(-1).view(np.uint8).fill(0xFF) if host.size and host.flags.c_contiguous else None
+    return ndarray(host)
+
+
+def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
+    return ndarray(np.zeros(shape, dtype, order))
+
+
+def _like(make: Callable[..., np.ndarray]) -> Callable[..., ndarray]:
+    def like(a: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
+        return ndarray(make(a._host, dtype=dtype, order=order))
+
+    return like
+
+
+def empty_like(prototype: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
+    return ndarray(np.full_like(prototype._host, 113, dtype=dtype, order=order))
+
+
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> ndarray:
+    return ndarray(np.arange(start, dtype=dtype) if stop is None else np.arange(start, stop, step, dtype=dtype))
+
+
+def clip(a: ndarray, a_min: Any, a_max: Any) -> ndarray:
+    return ndarray(np.clip(a._host, _host(a_min), _host(a_max)))
+
+
+def where(condition: ndarray, x: Any = None, y: Any = None) -> ndarray:
+    return ndarray(np.where(_host(condition), _host(x), _host(y)))
+
+
+def broadcast_to(array: ndarray, shape: Any) -> ndarray:
+    return array._view(np.broadcast_to(array._host, shape))
+
+
+def broadcast_arrays(*args: ndarray) -> list[ndarray]:
+    return [a._view(b) for a, b in zip(args, np.broadcast_arrays(*(a._host for a in args)), strict=True)]
+
+
+def concatenate(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
+    return ndarray(np.concatenate([_array(a) for a in tup], axis=axis))
+
+
+def stack(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
+    return ndarray(np.stack([_array(a) for a in tup], axis=axis))
+
+
+def take_along_axis(a: ndarray, indices: ndarray, axis: Any) -> ndarray:
+    return ndarray(np.take_along_axis(_array(a), _array(indices), axis))
+
+
+def may_share_memory(a: ndarray, b: ndarray) -> bool:
+    return np.may_share_memory(a._host, b._host)
+
+
+def _array(value: Any) -> np.ndarray:
+    if not isinstance(value, ndarray):
+        raise _refuse(value)
+    return value._host
+
+
+class RawModule:
+    """A CUDA source, run on the CPU."""
+
+    def __init__(self, code: str, options: Sequence[str] = ()) -> None:
+        defines = [option[2:] for option in options if option.startswith("-D")]
+        self._module = emulator.Module(code, defines)
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        kernel = self._module.get_function(name)
+
+        def launch(grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
+            for a in args:
+                if not isinstance(a, ndarray | np.generic):
+                    raise _refuse(a)
+            if any(size < 1 for size in (*grid, *block)):
+                raise ValueError(f"cudaErrorInvalidConfiguration: grid {grid}, block {block}")
+            kernel(grid, block, [a._host if isinstance(a, ndarray) else a for a in args])
+
+        return launch
+
+
+class CUDARuntimeError(RuntimeError):
+    """As cupy.cuda.runtime.CUDARuntimeError."""
+
+
+class Device:
+    id = 0
+
+    @property
+    def mem_info(self) -> tuple[int, int]:
+        """(free, total) bytes; what the pool keeps is not free."""
+        kept = memory.used + sum(size * count for size, count in memory.pooled.items())
+        return memory.limit - kept, memory.limit
+
+
+def _module(name: str, **contents: Any) -> Any:
+    made = types.ModuleType(name)
+    vars(made).update(contents)
+    return made
+
+
+_UFUNCS = {name: _Ufunc(getattr(np, name)) for name in (
+    "abs", "add", "divide", "isfinite", "isinf", "isnan", "maximum", "minimum", "sign", "sqrt")}  # fmt: skip
+_FUNCTIONS = {f.__name__: f for f in (
+    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, may_share_memory,
+    stack, take_along_axis, where, zeros)}  # fmt: skip
+
+module = _module(
+    "cupy",
+    __version__="14.2.0",
+    ndarray=ndarray,
+    RawModule=RawModule,
+    zeros_like=_like(np.zeros_like),
+    ones_like=_like(np.ones_like),
+    get_default_memory_pool=lambda: memory,
+    cuda=_module(
+        "cupy.cuda",
+        Device=Device,
+        memory=_module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
+        runtime=_module(
+            "cupy.cuda.runtime",
+            CUDARuntimeError=CUDARuntimeError,
+            getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda device: {"name": b"a stand-in", "major": 8, "minor": 0},
+            runtimeGetVersion=lambda: 12090,
+        ),
+    ),
+    **_UFUNCS,
+    **_FUNCTIONS,
+)

@@ -1,0 +1,116 @@
+"""The stand-in refuses what CuPy refuses: a test that passes on it must be able to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def x(standin: Any) -> Any:
+    return standin.module.asarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+
+
+HOST = np.ones((2, 3), np.float32)
+REFUSED: dict[str, Callable[[Any, Any], Any]] = {
+    "np.asarray(x)": lambda cupy, x: np.asarray(x),
+    "np.array(x)": lambda cupy, x: np.array(x),
+    "x + numpy": lambda cupy, x: x + HOST,
+    "numpy + x": lambda cupy, x: HOST + x,
+    "x += numpy": lambda cupy, x: x.__iadd__(HOST),
+    "numpy += x": lambda cupy, x: HOST.copy().__iadd__(x),
+    "x @ numpy": lambda cupy, x: x @ HOST.T,
+    "x < numpy": lambda cupy, x: x < HOST,
+    "x + a numpy array of no axes": lambda cupy, x: x + np.array(1.0),
+    "x[...] = numpy": lambda cupy, x: x.__setitem__(..., HOST),
+    "numpy[...] = x": lambda cupy, x: HOST.copy().__setitem__(..., x),
+    "x[numpy]": lambda cupy, x: x[np.array([0, 1])],
+    "x[list]": lambda cupy, x: x[[0, 1]],
+    "np.exp(x)": lambda cupy, x: np.exp(x),
+    "np.add(x, numpy)": lambda cupy, x: np.add(x, HOST),
+    "np.sum(x)": lambda cupy, x: np.sum(x),
+    "np.where(x)": lambda cupy, x: np.where(x > 0, x, 0),
+    "np.concatenate": lambda cupy, x: np.concatenate([x, HOST]),
+    "np.zeros_like(x)": lambda cupy, x: np.zeros_like(x),
+    "xp.maximum(x, numpy)": lambda cupy, x: cupy.maximum(x, HOST),
+    "xp.maximum(numpy)": lambda cupy, x: cupy.sqrt(HOST),
+    "xp.where(x, numpy)": lambda cupy, x: cupy.where(x > 0, HOST, 0.0),
+    "xp.concatenate": lambda cupy, x: cupy.concatenate([x, HOST]),
+    "xp.stack": lambda cupy, x: cupy.stack([x, HOST]),
+    "xp.take_along_axis": lambda cupy, x: cupy.take_along_axis(x, np.zeros((2, 1), int), -1),
+    "xp.add.at": lambda cupy, x: cupy.add.at(x, np.array([0]), 1.0),
+    "xp.add.at with numpy": lambda cupy, x: cupy.add.at(x, 0, HOST[0]),
+    "x.max(initial=)": lambda cupy, x: x.max(initial=0.0),
+    "a kernel on numpy": lambda cupy, x: cupy.RawModule(code=KERNEL).get_function("f")((1,), (1,), (HOST,)),
+    "a kernel on a Python number": lambda cupy, x: cupy.RawModule(code=KERNEL).get_function("f")((1,), (1,), (1.0,)),
+    "len of a number": lambda cupy, x: len(x.sum()),
+}
+KERNEL = 'extern "C" __global__ void f(float *x) { *x = 2; }'
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_mixture_is_refused(standin: Any, x: Any, what: str) -> None:
+    with pytest.raises(TypeError):
+        REFUSED[what](standin.module, x)
+    np.testing.assert_array_equal(x.get(), np.arange(6).reshape(2, 3))
+
+
+@pytest.mark.parametrize("name", ["errstate", "indices", "nextafter", "float128"])
+def test_a_name_that_cupy_has_not_or_nobody_needs_is_not_there(standin: Any, name: str) -> None:
+    assert not hasattr(standin.module, name)
+
+
+def test_the_flags_are_cupys(x: Any) -> None:
+    assert x.flags.c_contiguous and x.T.flags.f_contiguous and not hasattr(x.flags, "writeable")
+
+
+def test_a_reduction_is_an_array_and_a_number_is_read_on_purpose(standin: Any, x: Any) -> None:
+    total = x.sum()
+    assert type(total) is standin.ndarray and total.shape == ()
+    assert standin.log.reads == 0 and float(total) == 15 and standin.log.reads == 1
+
+
+def test_views_share_memory_and_know_their_base(standin: Any, x: Any) -> None:
+    for view in (x[0], x[0, 0], x[:, 1:], x.T, x.reshape(3, 2), standin.module.broadcast_to(x, (4, 2, 3))):
+        assert view.base is x
+    assert x[0].T.base is x
+    x[0, 0] = 7.0
+    assert x.T[0, 0].item() == 7
+    for copy in (x.copy(), x + 0, x.astype("float64"), x[x > 0], x.T.reshape(6)):
+        assert copy.base is None
+
+
+def test_what_crosses_is_counted(standin: Any, x: Any) -> None:
+    standin.log.clear()
+    y = standin.module.asarray(np.ones(5))
+    standin.module.asnumpy(y)
+    y[0].item()
+    assert (standin.log.up, standin.log.down, standin.log.reads) == ([40], [40], 1)
+
+
+def test_memory_is_limited_and_the_pool_keeps_what_was_freed(standin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy, memory = standin.module, standin.memory
+    monkeypatch.setattr(memory, "limit", memory.used + 1000)
+    a = cupy.empty(100, np.float64)
+    with pytest.raises(MemoryError) as caught:
+        cupy.empty(50, np.float64)
+    assert isinstance(caught.value, cupy.cuda.memory.OutOfMemoryError)
+    del a
+    cupy.empty(100, np.float64)  # a block of that size is in the pool
+    with pytest.raises(MemoryError):
+        cupy.empty(50, np.float64)  # of this size there is none
+    cupy.get_default_memory_pool().free_all_blocks()
+    cupy.empty(50, np.float64)
+
+
+def test_kernels_run(standin: Any, x: Any) -> None:
+    standin.module.RawModule(code=KERNEL, options=("-DUNUSED=1",)).get_function("f")((1, 1, 1), (32, 1, 1), (x,))
+    assert x[0, 0].item() == 2
+
+
+def test_a_launch_of_nothing_is_an_error_as_it_is_on_a_gpu(standin: Any, x: Any) -> None:
+    with pytest.raises(ValueError, match="cudaErrorInvalidConfiguration"):
+        standin.module.RawModule(code=KERNEL).get_function("f")((0,), (1,), (x,))
