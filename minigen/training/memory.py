@@ -20,7 +20,8 @@ __all__ = ["advice", "attempt", "largest_batch"]
 
 
 def attempt(train_step: Callable[[np.ndarray], Mapping[str, Any]], batch: np.ndarray) -> dict[str, float]:
-    """The losses of a step; what the array library says about the GPU's memory, where no operation did, becomes OutOfMemoryError."""
+    """The losses of a step. What the array library says about the GPU's memory, where no operation did, becomes
+    OutOfMemoryError."""
     try:
         return {name: float(loss) for name, loss in train_step(batch).items()}
     except MemoryError as error:
