@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import mode
 from ..backend import Array, device_of
 from ..errors import DeviceError, GraphError
 from ..tensor import Tensor
@@ -37,6 +38,7 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     reads makes another program; host numbers (learning rates, counts; see `minigen.host`) are read anew at every call.
 
     Arguments are arrays or Tensors, numbers, and structures of them; so are the results, with Tensors for arrays.
+    Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
     Raises GraphError where the step does what a program cannot do again; the message names the line.
     """
     return CompiledStep(function)
@@ -64,9 +66,11 @@ class CompiledStep:
         return vars(owner)[name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if mode.hooks:  # somebody, another trace for one, looks at every operation: there they are
+            return self.function(*args, **kwargs)
         arrays: list[Array] = []
         numbers: list[float] = []
-        key = (tuple([_signature(a, arrays, numbers) for a in args]),
+        key = (mode.recording, tuple([_signature(a, arrays, numbers) for a in args]),
                tuple([(k, _signature(v, arrays, numbers)) for k, v in kwargs.items()]) if kwargs else ())
         for program in self._by_key.get(key, ()):
             if program.fits(numbers):

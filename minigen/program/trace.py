@@ -101,6 +101,10 @@ class _Recorder:
         count = self._used[wish] = self._used.get(wish, 0) + 1
         return wish if count == 1 else f"{wish}_{count}"
 
+    def forget(self) -> None:
+        """Let go of the arrays of the trace; the names go on."""
+        self._known, self._alive, self._state = {}, [], {}
+
     def enter(self, wish: str, array: Array, kind: str, tensor: Tensor | None = None) -> Value:
         """Make a value known by its array."""
         value = Value(self.name(wish), array.shape, array.dtype, kind, None, tensor, ordered=array.flags.c_contiguous)
@@ -170,8 +174,6 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     Arrays among the arguments (Tensors already) are the program's arguments, numbers are host numbers. Where the
     function raises, what it had done is undone.
     """
-    if trace.ledger is not None:
-        raise GraphError("a compiled step is called inside another that is being compiled: call the plain function")
     ledger = Ledger(lambda: site()[0])
     recorder = _Recorder(watch)
     arguments: list[Value] = []
@@ -179,6 +181,9 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
 
     def entered(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
+            if value.requires_grad:
+                raise GraphError(f"the argument {name!r} of a compiled step requires grad, and the program could not "
+                                 "leave its gradient there: make it a Parameter that the step uses, or detach it")
             arguments.append(recorder.enter(name, value.data, "argument"))
             recorder.tensors.append(value)
             return value
@@ -223,6 +228,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
                          "minigen.host.HostNumber")
     program = Program(getattr(function, "__qualname__", "step"), recorder.instructions, arguments, outputs, gradients,
                       accumulating, ledger, recorder.name)
+    recorder.forget()
     return Traced(program, _plain_result(result), recorder.captured, undo)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,7 @@ from ..tensor import Tensor
 __all__ = ["Watch"]
 
 _SIMPLE = (int, float, bool, str, bytes, type(None), np.dtype, np.generic)
-_FOREIGN = ("numpy", "numba", "threading", "minigen.program", "minigen.autograd")
+_OWN = ("minigen.program", "minigen.autograd")  # what compiles is not what is compiled
 _SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, Number)
 
 
@@ -113,7 +114,7 @@ class Watch:
             items: Iterator[tuple[Any, Any]] = iter(enumerate(value))
         elif isinstance(value, dict):
             items = iter(list(value.items()))
-        elif hasattr(value, "__dict__") and not type(value).__module__.startswith(_FOREIGN):
+        elif hasattr(value, "__dict__") and not _is_foreign(type(value).__module__):
             if hasattr(value, "training"):  # the mode of a module is its class's until it is first set
                 vars(value).setdefault("training", value.training)
             hidden = {d.slot for c in type(value).__mro__ for d in vars(c).values() if isinstance(d, HostNumber)}
@@ -132,6 +133,14 @@ class Watch:
     def _remember(self, value: Any) -> None:
         self._seen.add(id(value))
         self._kept.append(value)
+
+
+def _is_foreign(module: str) -> bool:
+    """Whether a class comes from the standard library or an installed package: its objects hold no state of a step."""
+    root = module.partition(".")[0]
+    path = getattr(sys.modules.get(root), "__file__", None) or ""
+    return module.startswith(_OWN) or root != "minigen" and (
+        root in sys.stdlib_module_names - {"__main__"} or "site-packages" in path)
 
 
 def _is_frozen(cls: type) -> bool:

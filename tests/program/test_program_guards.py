@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -376,10 +378,62 @@ def test_a_method_can_be_decorated():
     assert "Doc." in a.double.__doc__
 
 
-def test_a_call_within_a_trace_is_an_error():
+def test_who_looks_at_operations_gets_to_see_them():
+    step = compiled(lambda x: ops.log(x))
+    step(np.ones(2))
+    with mg.detect_nan(), pytest.raises(ArithmeticError, match="`log` gave"):
+        step(-np.ones(2))
+    assert not np.isfinite(step(-np.ones(2)).data).any()
+
+
+def test_inside_no_grad_there_is_another_program():
+    p = Parameter(np.ones(3))
+    step = compiled(lambda x: (p * x).sum())
+    with mg.no_grad():
+        step(X)
+    step(X)
+    assert len(step.programs) == 2
+
+
+def test_an_argument_that_requires_grad_is_an_error():
+    with pytest.raises(GraphError, match="'x' of a compiled step requires grad"):
+        compiled(lambda x: x.sum().backward())(mg.tensor(X, requires_grad=True))
+
+
+def test_a_program_keeps_no_array_of_its_trace():
+    seen = weakref.WeakSet()
+
+    def body(x):
+        y = x * 2.0
+        seen.add(y)
+        return y + 1.0
+
+    compiled(body)(X)
+    gc.collect()
+    assert not seen
+
+
+def test_a_compiled_step_within_a_trace_becomes_part_of_it():
     inner = compiled(lambda x: x * 2.0)
-    with pytest.raises(GraphError, match="inside another"):
-        compiled(lambda x: inner(x) + 1.0)(X)
+    outer = compiled(lambda x: inner(x) + 1.0)
+    for _ in range(2):
+        np.testing.assert_array_equal(outer(X).data, X * 2 + 1)
+    assert not inner.programs and len(outer.last.traced) == 2
+
+
+def test_a_view_of_what_is_overwritten_shows_what_was_written():
+    memory = Tensor(np.ones(3))
+
+    def body(x):
+        shown, taken = ops.broadcast_to(memory, shape=(2, 3)), memory * 1.0
+        with mg.no_grad():
+            memory.copy_(x[0])
+        return shown, taken, shown * 2.0
+
+    shown, taken, after = compiled(body)(X)
+    np.testing.assert_array_equal(shown.data, [X[0], X[0]])
+    np.testing.assert_array_equal(taken.data, np.ones(3))
+    np.testing.assert_array_equal(after.data, [2 * X[0], 2 * X[0]])
 
 
 def test_an_assignment_in_the_step_is_seen_by_what_comes_after():

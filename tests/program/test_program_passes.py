@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -264,6 +265,14 @@ def test_optimizers_with_other_settings_stay_apart():
     assert names(program).count("sgd") == 2
 
 
+def test_the_average_of_all_weights_is_one_pass_and_that_of_statistics_is_apart():
+    model = mg.models.GAN(image_shape=(6, 5), latent=4, generator=(12,), discriminator=(12,), r1=0.0)
+    program = traced(model.train_step, np.zeros((8, 6, 5), np.uint8))
+    optimise(program)
+    assert names(program).count("ema") == 1 and names(program).count("adam") == 2
+    assert names(program).count("ema_step") == 4  # BatchNorm's own two, and their averages
+
+
 # Memory -----------------------------------------------------------------------------------------------------
 
 
@@ -277,13 +286,37 @@ def test_nothing_alive_shares_bytes_and_the_arena_is_full_of_what_is_alive(make)
     program = traced(model.train_step, images)
     optimise(program)
     plan = plan_memory(program)
-    lives = {}
+    lives, places = {}, {}
     for n, i in enumerate(program.instructions):
         for v in (*i.reads, *i.outputs):
-            lives.setdefault(v.root, [n, n])[1] = n
+            owner = v
+            while owner.base is not None and owner.offset is None:
+                owner = owner.base
+            if owner.root in plan.offsets and not owner.parts:
+                places[owner] = plan.offsets[owner.root] + (owner.offset or 0) * owner.dtype.itemsize
+                lives.setdefault(owner, [n, n])[1] = n
     for v in program.results():
         lives[v.root][1] = len(program.instructions)
-    for (a, start), (b, other) in itertools.combinations(plan.offsets.items(), 2):
+    assert len(places) > 10
+    for (a, start), (b, other) in itertools.combinations(places.items(), 2):
         together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
         assert not (together and start < other + b.bytes and other < start + a.bytes), (a, b)
-    assert plan.needed <= plan.size <= 1.25 * plan.needed + 64 * len(plan.offsets)
+    assert plan.needed <= plan.size <= 1.25 * plan.needed + 64 * len(places)
+
+
+@pytest.mark.parametrize("batch", [1, 16, 64])
+@pytest.mark.parametrize("make", [
+    lambda: mg.models.GAN.preset("document"), lambda: mg.models.VAE.preset("document"), lambda: mg.models.VAE(),
+])
+def test_the_arena_is_no_larger_than_what_eager_takes_at_its_peak(make, batch):
+    images, eager = np.zeros((batch, 28, 28), np.uint8), make()
+    program = traced(make().train_step, images)
+    optimise(program)
+    eager.train_step(images)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    eager.train_step(images)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert plan_memory(program).size <= peak

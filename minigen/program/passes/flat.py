@@ -86,18 +86,19 @@ def _flat(program: Program, name: str, parts: list[Value]) -> Value:
 
 
 def _join_averages(program: Program, members: list[Instruction]) -> list[Instruction]:
-    """Averages of parameters that one optimizer has placed side by side are taken in one pass; others one by one."""
+    """Averages of parameters that an optimizer has placed side by side are taken in one pass, others one by one."""
     joined: list[Instruction] = []
-    for _, group in itertools.groupby(members, lambda i: i.inputs[1].base if i.inputs[1].offset is not None else id(i)):
-        run = list(group)
-        source = run[0].inputs[1].base
+    alone = list(members)
+    for flat in dict.fromkeys(i.inputs[1].base for i in members if i.inputs[1].offset is not None):
+        assert flat is not None
+        of = {i.inputs[1]: i for i in members}
+        run = [of[p] for p in flat.parts if p in of]
         targets = [i.inputs[0] for i in run]
-        if (len(run) == 1 or source is None or source.parts != [i.inputs[1] for i in run]
-                or any(v.kind != "state" or v.base is not None or not v.ordered for v in targets)):
-            joined += run
+        if len(run) < len(flat.parts) or len(set(targets)) < len(run) or any(
+                v.kind != "state" or v.base is not None or not v.ordered for v in targets):
             continue
-        first = run[0]
         average = _flat(program, "average", targets)
-        joined.append(Instruction("ema", (average, source), first.attrs, [], (0,), "update", first.site,
-                                  f"{first.says}, {len(run)} parameters at once"))
-    return joined
+        joined.append(Instruction("ema", (average, flat), run[0].attrs, [], (0,), "update", run[0].site,
+                                  f"{run[0].says}, {len(run)} parameters at once"))
+        alone = [i for i in alone if i not in run]
+    return joined + alone

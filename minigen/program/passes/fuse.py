@@ -75,8 +75,11 @@ def _gather(program: Program) -> list[_Unit]:
     units: list[_Unit] = []
     of: dict[int, _Unit] = {}
     maker = {v: n for n, i in enumerate(program.instructions) for v in i.outputs}
+    overwritten = {v.root for i in program.instructions for v in i.writes}
     for n, i in enumerate(program.instructions):
-        domain = _domain(i)
+        # A view of memory that is overwritten shows what is written: its elements cannot be taken at one moment.
+        shows = any(v.base is not None and v.root in overwritten for v in i.outputs)
+        domain = None if shows else _domain(i)
         unit = _Unit([n], domain, {i.output} if i.name in REDUCTIONS and domain is not None else set())
         units.append(unit)
         of[n] = unit

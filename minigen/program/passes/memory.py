@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ...autograd import Op
 from ..ir import Program, Value
 
-__all__ = ["VIEWS", "Plan", "plan_memory"]
+__all__ = ["VIEWS", "Block", "Plan", "plan_memory"]
 
 VIEWS = {"reshape", "transpose", "swap_last", "broadcast_to", "index"}
 """Operations that show the memory of their input, where its order allows it."""
 
 _FILLS = {"loop", "product", "normal", "uniform", "copy"}  # what is computed into memory that is given
 _ALIGNMENT = 64  # bytes: a line of the cache, a vector
+
+
+class Block(NamedTuple):
+    """Bytes of the arena that are in use from one moment to another."""
+
+    start: int
+    bytes: int
+    life: tuple[int, int]
 
 
 @dataclass
@@ -32,15 +41,18 @@ class Plan:
 def plan_memory(program: Program) -> Plan:
     """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory."""
     fixed = _fixed(program)
-    owners = [v for v in dict.fromkeys(v.root for i in program.instructions for v in (*i.reads, *i.outputs))
-              if v in fixed and v.kind == "result"]
-    lives = _lives(program, owners)
+    lives = {v: life for v, life in _lives(program).items() if v.root in fixed and v.root.kind == "result"}
+    for flat in dict.fromkeys(v.base for v in lives if v.offset is not None and v.base is not None):
+        lives[flat] = min(lives[p][0] for p in flat.parts), max(lives[p][1] for p in flat.parts)
     offsets: dict[Value, int] = {}
-    for v in sorted(owners, key=lambda v: (-v.bytes, lives[v])):
-        offsets[v] = _free_place(v, offsets, lives)
-    size = max((offset + v.bytes for v, offset in offsets.items()), default=0)
+    taken: list[Block] = []
+    for v in sorted((v for v in lives if v.offset is None), key=lambda v: (-v.bytes, lives[v])):
+        start = offsets[v] = _free_place(v.bytes, lives[v], taken)
+        # A part of a flat value that is not written yet lends its bytes to what is placed later.
+        taken += [Block(start + (p.offset or 0) * p.dtype.itemsize, p.bytes, lives[p]) for p in v.parts or [v]]
+    size = max((block.start + block.bytes for block in taken), default=0)
     moments = range(len(program.instructions) + 1)
-    needed = max((sum(v.bytes for v in owners if lives[v][0] <= n <= lives[v][1]) for n in moments), default=0)
+    needed = max((sum(b.bytes for b in taken if b.life[0] <= n <= b.life[1]) for n in moments), default=0)
     return Plan(offsets, fixed, size, needed)
 
 
@@ -78,31 +90,29 @@ def _fixed(program: Program) -> set[Value]:
     return fixed
 
 
-def _lives(program: Program, owners: list[Value]) -> dict[Value, tuple[int, int]]:
-    """First and last moment at which the memory of each value is in use."""
+def _lives(program: Program) -> dict[Value, tuple[int, int]]:
+    """First and last moment at which the memory of each value is in use; a part of a flat value has its own life."""
     lives: dict[Value, tuple[int, int]] = {}
-    end = len(program.instructions)
 
     def use(v: Value, n: int) -> None:
-        first, _ = lives.get(v.root, (n, n))
-        lives[v.root] = first, n
+        while v.base is not None and v.offset is None:
+            v = v.base
+        first, _ = lives.get(v, (n, n))
+        lives[v] = first, n
 
     for n, i in enumerate(program.instructions):
         for v in (*i.reads, *i.outputs):
             use(v, n)
     for v in program.results():
-        use(v, end)
-    return {v: lives[v] for v in owners}
+        use(v, len(program.instructions))
+    return lives
 
 
-def _free_place(v: Value, offsets: dict[Value, int], lives: dict[Value, tuple[int, int]]) -> int:
+def _free_place(size: int, life: tuple[int, int], taken: list[Block]) -> int:
     """The lowest place that nothing alive at the same time takes up."""
-    first, last = lives[v]
-    taken = sorted((o, o + other.bytes) for other, o in offsets.items()
-                   if lives[other][0] <= last and first <= lives[other][1])
     place = 0
-    for start, stop in taken:
-        if place + v.bytes <= start:
+    for block in sorted(b for b in taken if b.life[0] <= life[1] and life[0] <= b.life[1]):
+        if place + size <= block.start:
             break
-        place = max(place, -(-stop // _ALIGNMENT) * _ALIGNMENT)
+        place = max(place, -(-(block.start + block.bytes) // _ALIGNMENT) * _ALIGNMENT)
     return place
