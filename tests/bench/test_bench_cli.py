@@ -158,7 +158,7 @@ def test_the_default_folder_is_a_new_one_each_time(bench, tmp_path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("matmull", "no such benchmark 'matmull': choose from roofline, matmul, elementwise, devices; did you mean 'm"),
+        ("matmull", "no such benchmark 'matmull': choose from roofline, matmul, elementwise, training, devices; did"),
         ("matmul --rung vectro", "no such rung 'vectro': choose from naive, loop_order, blocked, register_tile, "),
         ("matmul --rung vectro", "did you mean 'vector'?"),
         ("matmul --shape 64x784", "'64x784' is no shape: expected MxKxN, 1 to 16384 each"),

@@ -16,6 +16,7 @@ BY_NAME = {row.name: row for row in ROWS}
 
 def test_every_streaming_kernel_has_a_row():
     names = {*elementwise.__all__, *optimizers.__all__, *random.__all__}
+    names = {name for name in names if not name.endswith("_into")}  # the same loops, into memory of the caller's
     assert names <= set(BY_NAME)
     assert set(BY_NAME) - names == {"momentum", "adamw"}  # variants
     assert len(BY_NAME) == len(ROWS)

@@ -128,8 +128,8 @@ def test_kernel_distance_is_two_loops(rng, counts):
 
 def test_kernel_distance_of_equal_distributions_is_zero_on_average(rng):
     """The interval, which is over the draw of samples, holds 0 about 19 times of 20 where the reference is large."""
-    reference = rng.standard_normal((6000, 3))
-    draws = [kernel_distance(rng.standard_normal((200, 3)), reference) for _ in range(40)]
+    reference = rng.standard_normal((2400, 3))
+    draws = [kernel_distance(rng.standard_normal((80, 3)), reference) for _ in range(40)]
     values = np.array([draw.value for draw in draws])
     assert abs(values.mean()) < 3 * values.std() / np.sqrt(40) and (values < 0).any() and (values > 0).any()
     assert sum(draw.low <= 0 <= draw.high for draw in draws) >= 35
