@@ -19,7 +19,7 @@ OPS = {*AUTOGRAD, *KERNELS, "autograd"}
 TOOLS = {*OPS, "ops"}
 LAYERS = {*TOOLS, "random", "checkpoint"}
 MODELS = {*LAYERS, "nn", "losses", "optim", "metrics", "data"}
-TRAINING = {*MODELS, "models", "plots", "debug", "gradcheck", "draw", "program"}
+TRAINING = {*MODELS, "models", "plots", "text_plots", "debug", "gradcheck", "draw", "program"}
 MAY_IMPORT = {
     "errors": set(),
     "kernels": set(),
@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "models": MODELS,
     "program": {*TOOLS, "random"},
     "plots": {"errors"},
+    "text_plots": {"errors", "checkpoint"},
     "training": TRAINING,
     "cli": {*TRAINING, "training", "op_cases"},
 }
@@ -56,7 +57,7 @@ ONLY_IN = {
     "numba": ("kernels/cpu/", *ASKS_NUMBA),
     "llvmlite": ("kernels/cpu/", *ASKS_NUMBA),
     "pickle": ("kernels/cpu/cache.py",),
-    "matplotlib": ("minigen/plots.py", "minigen/draw.py"),
+    "matplotlib": ("minigen/plots.py", "minigen/text_plots.py", "minigen/draw.py"),
     "safetensors": ("minigen/checkpoint.py",),
     "pooch": ("minigen/data/",),
     "click": ("minigen/cli/",),

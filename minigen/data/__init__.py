@@ -12,6 +12,8 @@ from minigen.data.files import load_images
 from minigen.data.idx import read_idx
 from minigen.data.loader import Loader, permutation
 from minigen.data.mnist import load_mnist, mnist
+from minigen.data.text import RawText, TextDataset, load_text, read_text, split_text
+from minigen.data.tokenizer import BytePairTokenizer, CharacterTokenizer, Tokenizer, tokenizer_from
 from minigen.data.transforms import (
     binarise_dynamic,
     binarise_static,
@@ -20,15 +22,24 @@ from minigen.data.transforms import (
 )
 
 __all__ = [
+    "BytePairTokenizer",
+    "CharacterTokenizer",
     "Dataset",
     "Loader",
+    "RawText",
+    "TextDataset",
+    "Tokenizer",
     "binarise_dynamic",
     "binarise_static",
     "load_images",
     "load_mnist",
+    "load_text",
     "mnist",
     "permutation",
     "read_idx",
+    "read_text",
+    "split_text",
     "to_symmetric",
     "to_unit",
+    "tokenizer_from",
 ]

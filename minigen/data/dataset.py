@@ -29,9 +29,20 @@ class Dataset:
     origin: str
     note: str
 
+    unit = "images"
+
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)
+
+    @property
+    def items(self) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """All that a model is evaluated on: the images."""
+        return self.images
+
+    def batch(self, indices: NDArray[np.int64], epoch: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The images with these numbers, the same in every epoch."""
+        return self.images[indices]
 
     @property
     def is_sample(self) -> bool:
