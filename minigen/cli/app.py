@@ -12,8 +12,8 @@ from .suggest import did_you_mean
 __all__ = ["COMMANDS", "minigen"]
 
 COMMANDS = {
-    "train": "Train a GAN or a VAE, and draw what it learned.",
-    "sample": "Draw new images from a trained model.",
+    "train": "Train a GAN or a VAE on images, or a GPT on text, and show what it learned.",
+    "sample": "Draw new images, or write new text, with a trained model.",
     "reconstruct": "Encode and decode held-out images with a trained VAE.",
     "info": "Show what a run was made of, or list all runs.",
     "gradcheck": "Hold the gradient of every operation against finite differences.",

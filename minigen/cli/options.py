@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .suggest import did_you_mean
+from .suggest import Name, did_you_mean
 
 if TYPE_CHECKING:
     from ..data import Dataset
 
-__all__ = ["MNIST", "Place", "Whole", "data_options", "load_split", "seed_option", "source_of_run"]
+__all__ = ["MNIST", "Place", "Whole", "data_options", "load_split", "seed_option", "source_of_run", "text_options"]
 
 MNIST = "mnist"
 
@@ -74,6 +74,23 @@ def data_options(default: str | None) -> Decorator:
         )(folder(command))  # fmt: skip
 
     return decorate
+
+
+def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--text, --tokenizer, --vocabulary and --context."""
+    for option in (
+        click.option("--context", type=Whole(1), metavar="N", help="gpt: tokens that it sees. [default: the preset's]"),
+        click.option("--vocabulary", type=Whole(257, 65536), metavar="N", help="gpt: symbols of the byte pairs. [default: 512]"),
+        click.option("--tokenizer", type=Name("tokenizer", lambda: TOKENIZERS), metavar="characters|bytes",
+                     help="gpt: characters, or byte pairs. [default: characters]"),
+        click.option("--text", type=Place(str), metavar="austen|tinyshakespeare|FILE",
+                     help="gpt: what it learns from; a file is UTF-8. [default: austen]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+TOKENIZERS = ("characters", "bytes")
 
 
 def load_split(data: str, data_dir: str | None, split: str, download: bool = True) -> Dataset | None:

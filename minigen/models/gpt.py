@@ -87,7 +87,7 @@ class GPT(GenerativeModel):
     kind = "gpt"
     Config = GPTConfig
     PRESETS = {
-        "default": {"dropout": 0.1},
+        "default": {},
         # The recipe that nanoGPT's README gives for a CPU, which reports a validation loss of 1.88.
         "nanogpt": {"context": 64},
     }
