@@ -154,9 +154,8 @@ def normalise_rows_grad(g: Array, x: Array, eps: float) -> Array:
 def cross_entropy(logits: Array, targets: Array) -> Array:
     """y_i = ln sum_j e^(logits_ij) - logits_i,targets_i, in nats; 0 where the target is negative."""
     wide = logits.astype(np.float64)
-    level = np.logaddexp.reduce(wide, axis=1)
     chosen = wide[np.arange(len(wide)), np.maximum(targets, 0)]
-    return np.where(targets >= 0, level - chosen, 0).astype(logits.dtype)
+    return np.where(targets >= 0, np.logaddexp.reduce(wide - chosen[:, None], axis=1), 0).astype(logits.dtype)
 
 
 def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
@@ -186,7 +185,7 @@ def _heads(qkv: Array, lengths: Array, heads: int, causal: bool) -> tuple[Array,
 def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
     """y_i = sum_j p_ij v_j, p_i = softmax over the seen j of q_i . k_j / sqrt(D) (Vaswani et al. 2017, equation 1)."""
     _, _, v, p = _heads(qkv, lengths, heads, causal)
-    return np.swapaxes(p @ v, 1, 2).reshape(*qkv.shape[:2], -1).astype(qkv.dtype)
+    return np.swapaxes(p @ v, 1, 2).reshape(*qkv.shape[:2], qkv.shape[2] // 3).astype(qkv.dtype)
 
 
 def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:

@@ -281,6 +281,8 @@ def cases() -> list[Case]:
               (cube, _normal(18, 2, 5, 4), _normal(19, 2, 5, 3)), (a, b, c)),
         _rows("attention masked", lambda q, k, v: ops.attention(q, k, v, ragged), lambda q, k, v:
               _attention(q, k, v, ragged), (cube, _normal(18, 2, 5, 4), _normal(19, 2, 5, 3))),
+        _rows("attention_weights", lambda q, k: ops.attention_weights(q, k, ragged), lambda q, k:
+              _attention(q, k, np.eye(5), ragged), (cube, _normal(18, 2, 5, 4))),
         _rows("self_attention", lambda x, i: ops.self_attention(x, i, heads=2, causal=False),
               lambda x, i: _self_attention(x, i, False), (qkv, np.array([3, 0, 4])), (qkv[:, :1], np.array([1, 1, 0])),
               (qkv[:0], none)),

@@ -46,7 +46,10 @@ class _Loops(NamedTuple):
 
 
 def _make_product(dtype: np.dtype) -> Callable[..., None]:
-    """product(c, m, n, start, a, b, depth, nothing): C[:m, :n] = (C or 0) + A[:m, :depth] B[:depth, :n]."""
+    """product(c, m, n, start, a, b, depth, nothing): C[:m, :n] = (C or 0) + A[:m, :depth] B[:depth, :n].
+
+    Every matrix is a part of a larger array, so that there is one type of matrix, and this is compiled once.
+    """
     tile = tile_for(dtype)
     micro = make_tile(dtype, tile)
     rows, columns = tile.rows, 2 * tile.width
@@ -105,6 +108,7 @@ def _loops(dtype: np.dtype) -> _Loops:
         size, time, _, heads, width = qkv.shape
         nothing = np.empty(0, qkv.dtype)
         turned, scores = np.empty((width, time), qkv.dtype), np.empty((_QUERIES, _KEYS), qkv.dtype)
+        block = scores[:, 0:]  # the same numbers, of the type that a part of a larger array has: see `_make_product`
         tops, totals = np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype)
         for b in range(size):
             keys = lengths[b]
@@ -117,7 +121,7 @@ def _loops(dtype: np.dtype) -> _Loops:
                     tops[:], totals[:], y[i0 : i0 + m] = -np.inf, 0, 0
                     for j0 in range(0, seen, _KEYS):
                         n = min(_KEYS, seen - j0)
-                        product(scores, m, n, FROM_ZERO, q[i0:], turned[:, j0:], width, nothing)
+                        product(block, m, n, FROM_ZERO, q[i0:], turned[:, j0:], width, nothing)
                         for r in range(m):
                             last = max(0, min(n, i0 + r + 1 - j0)) if causal else n
                             scores[r, last:n] = 0
@@ -128,7 +132,7 @@ def _loops(dtype: np.dtype) -> _Loops:
                                 tops[r] = high
                                 for d in range(width):
                                     y[i0 + r, d] *= shrink
-                        product(y[i0:], m, width, FROM_C, scores, v[j0:], n, nothing)
+                        product(y[i0:], m, width, FROM_C, block, v[j0:], n, nothing)
                     for r in range(m):
                         share = number(1) / totals[r] if seen > 0 else number(0)
                         for d in range(width):
@@ -142,6 +146,7 @@ def _loops(dtype: np.dtype) -> _Loops:
         turned_k, turned_v = np.empty((width, time), qkv.dtype), np.empty((width, time), qkv.dtype)
         scores, slopes = np.empty((_QUERIES, _KEYS), qkv.dtype), np.empty((_QUERIES, _KEYS), qkv.dtype)
         tops, totals = np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype)
+        block, slope_block = scores[:, 0:], slopes[:, 0:]
         means, factor = np.empty(_QUERIES, qkv.dtype), number(scale)
         out[:] = 0
         for b in range(size):
@@ -157,8 +162,8 @@ def _loops(dtype: np.dtype) -> _Loops:
                     tops[:], totals[:], means[:] = -np.inf, 0, 0
                     for j0 in range(0, seen, _KEYS):  # l of every row, and sum_j p_ij dP_ij, which is g . y
                         n = min(_KEYS, seen - j0)
-                        product(scores, m, n, FROM_ZERO, q[i0:], turned_k[:, j0:], width, nothing)
-                        product(slopes, m, n, FROM_ZERO, back[i0:], turned_v[:, j0:], width, nothing)
+                        product(block, m, n, FROM_ZERO, q[i0:], turned_k[:, j0:], width, nothing)
+                        product(slope_block, m, n, FROM_ZERO, back[i0:], turned_v[:, j0:], width, nothing)
                         for r in range(m):
                             last = max(0, min(n, i0 + r + 1 - j0)) if causal else n
                             if last > 0:
@@ -171,8 +176,8 @@ def _loops(dtype: np.dtype) -> _Loops:
                     for j0 in range(0, seen, _KEYS):
                         n = min(_KEYS, seen - j0)
                         if seen > _KEYS:  # else the only block is still here
-                            product(scores, m, n, FROM_ZERO, q[i0:], turned_k[:, j0:], width, nothing)
-                            product(slopes, m, n, FROM_ZERO, back[i0:], turned_v[:, j0:], width, nothing)
+                            product(block, m, n, FROM_ZERO, q[i0:], turned_k[:, j0:], width, nothing)
+                            product(slope_block, m, n, FROM_ZERO, back[i0:], turned_v[:, j0:], width, nothing)
                         for r in range(m):
                             last = max(0, min(n, i0 + r + 1 - j0)) if causal else n
                             share = number(1) / totals[r]
@@ -183,9 +188,9 @@ def _loops(dtype: np.dtype) -> _Loops:
                                 slopes[r, c] = p * (slopes[r, c] - mean) * factor
                             scores[r, last:n] = 0
                             slopes[r, last:n] = 0
-                        product(dv[j0:], n, width, FROM_C, scores.T, back[i0:], m, nothing)
-                        product(dq[i0:], m, width, FROM_C, slopes, k[j0:], n, nothing)
-                        product(dk[j0:], n, width, FROM_C, slopes.T, q[i0:], m, nothing)
+                        product(dv[j0:], n, width, FROM_C, block.T, back[i0:], m, nothing)
+                        product(dq[i0:], m, width, FROM_C, slope_block, k[j0:], n, nothing)
+                        product(dk[j0:], n, width, FROM_C, slope_block.T, q[i0:], m, nothing)
 
     return _Loops(forward, backward)
 

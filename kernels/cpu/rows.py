@@ -86,12 +86,12 @@ def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]
         return total
 
     @jit(CONTRACT)
-    def log_total(x: Array) -> float:
-        """ln sum_j e^(x_j) of a row."""
+    def log_total(x: Array) -> tuple[float, float]:
+        """(m, ln sum_j e^(x_j - m)) of a row, m its largest: apart, because their sum would lose digits."""
         high = x[0]
         for j in range(x.size):
             high = x[j] if x[j] > high else high
-        return high + log(total_of(x, high))
+        return high, log(total_of(x, high))
 
     return exp, log_total
 
@@ -102,7 +102,11 @@ def _make_cross_entropy(dtype: np.dtype) -> Callable[..., Any]:
     @jit(CONTRACT)
     def loss(logits: Array, targets: Array, out: Array) -> None:
         for i in range(targets.size):
-            out[i] = log_total(logits[i]) - logits[i, targets[i]] if targets[i] >= 0 else 0
+            if targets[i] < 0:
+                out[i] = 0
+            else:
+                high, rest = log_total(logits[i])
+                out[i] = rest + (high - logits[i, targets[i]])
 
     return loss
 
@@ -117,9 +121,9 @@ def _make_cross_entropy_grad(dtype: np.dtype) -> Callable[..., Any]:
             if targets[i] < 0:
                 row[:] = 0
             else:
-                level = log_total(x)
+                high, rest = log_total(x)
                 for j in range(row.size):
-                    row[j] = weight * exp(x[j] - level)
+                    row[j] = weight * exp((x[j] - high) - rest)
                 row[targets[i]] -= weight
 
     return gradient

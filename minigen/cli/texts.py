@@ -19,6 +19,10 @@ _OPTIONS = ("text", "tokenizer", "vocabulary", "context")
 
 def require_fit(kind: str, given: dict[str, Any]) -> None:
     """Raise UsageError for an option that this kind of model has no use for."""
+    from ..models import GPT
+
+    if kind == KIND and given["preset"] is not None and given["preset"] not in GPT.PRESETS:
+        raise UsageError(f"GPT has no preset {given['preset']!r}: choose from {', '.join(GPT.PRESETS)}")
     if kind == KIND and given["data"] is not None:
         raise UsageError("--data names images, but a gpt learns from text: name one with --text")
     if kind != KIND and (named := [name for name in _OPTIONS if given[name] is not None]):

@@ -47,6 +47,9 @@ class LanguageModel(Protocol):
         """A context without dropout."""
 
 
+_COLDEST = 1e-9  # below, as at 0: a quotient by it could overflow
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is drawn; by default from the model's own probabilities."""
@@ -67,7 +70,7 @@ class Sampling:
 def next_distribution(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
     """The probabilities (N, symbols), float64, that the next tokens are drawn from, of logits (N, symbols)."""
     x = logits.astype(np.float64)
-    if sampling.temperature == 0:
+    if sampling.temperature < _COLDEST:
         return np.eye(x.shape[1])[x.argmax(1)]
     x = (x - x.max(1, keepdims=True)) / sampling.temperature
     order = np.argsort(-x, axis=1, kind="stable")
