@@ -296,7 +296,8 @@ def cases() -> list[Case]:
               (_normal(21, 3, 4, 4), qkv, np.array([3, 0, 4]))),
         _rows("split_heads", lambda x: ops.split_heads(x, 2), lambda x:
               list(np.moveaxis(x.reshape(3, 4, 3, 2, 2), (2, 3), (0, 2))), (qkv,)),
-        _rows("merge_heads", ops.merge_heads, lambda x: np.swapaxes(x, 1, 2).reshape(2, 4, 6), (_normal(22, 2, 2, 4, 3),)),
+        _rows("merge_heads", ops.merge_heads, lambda x: np.swapaxes(x, 1, 2).reshape(2, 4, 6),
+              (_normal(22, 2, 2, 4, 3),)),
         # shape
         _rows("reshape", lambda x: ops.reshape(x, shape=(4, -1)), lambda x: x.reshape(4, -1), (a,), (cube,)),
         _rows("reshape flat", lambda x: ops.reshape(x, shape=-1), np.ravel, (cube,), (empty,)),

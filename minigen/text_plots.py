@@ -42,7 +42,7 @@ def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *,
     axes.grid(alpha=0.3)
     axes.spines["top"].set_visible(False)
     axes.legend(frameon=False)
-    bits = axes.secondary_yaxis("right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2)))
+    bits = axes.secondary_yaxis("right", functions=(_to_bits, _to_nats))
     bits.set_ylabel("bits per token")
     _save(figure, path)
 
@@ -56,7 +56,7 @@ def save_attention(maps: NDArray[Any], symbols: Sequence[str], path: str | Path)
         raise ShapeError(f"save_attention: maps {maps.shape}, {len(symbols)} symbols; expected (layers, heads, T, T)")
     layers, heads, time, _ = maps.shape
     figure = Figure(figsize=(0.6 + 2.2 * heads, 0.4 + 2.3 * layers), dpi=_DPI, layout="constrained")
-    grid = figure.subplots(layers, heads, squeeze=False)
+    grid: Any = figure.subplots(layers, heads, squeeze=False)
     names = [label(symbol) for symbol in symbols]
     for layer, head in np.ndindex(layers, heads):
         axes = grid[layer, head]
@@ -93,13 +93,22 @@ def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabula
     for place, rank in np.ndindex(shown.shape):
         colour = "white" if shown[place, rank] > 0.6 else "black"
         right = order[place, rank] == came[place]
-        below.text(place, rank, f"{label(vocabulary[order[place, rank]])}\n{100 * shown[place, rank]:.0f}", ha="center",
-                   va="center", fontsize=7, color=colour,
+        name = label(vocabulary[int(order[place, rank])])
+        below.text(place, rank, f"{name}\n{100 * shown[place, rank]:.0f}", ha="center", va="center", fontsize=7,
+                   color=colour,
                    bbox={"boxstyle": "square", "fill": False, "edgecolor": "#D55E00"} if right else None)
-    below.set_xticks(range(len(came)), [label(vocabulary[i]) for i in tokens[:-1]], fontsize=8)
+    below.set_xticks(range(len(came)), [label(vocabulary[int(i)]) for i in tokens[:-1]], fontsize=8)
     below.set_yticks(range(shown.shape[1]), [f"{rank + 1}." for rank in range(shown.shape[1])], fontsize=7)
     below.set_xlabel("after this symbol; the one that came is framed", fontsize=8)
     _save(figure, path)
+
+
+def _to_bits(nats: Any) -> Any:
+    return nats / math.log(2)
+
+
+def _to_nats(bits: Any) -> Any:
+    return bits * math.log(2)
 
 
 def label(symbol: str) -> str:

@@ -229,11 +229,11 @@ def _require(qkv: Array, lengths: Array, heads: int) -> tuple[int, int, int, int
     if qkv.dtype not in (np.float32, np.float64):
         raise TypeError(f"self_attention: float32 or float64 expected, got {qkv.dtype}")
     if qkv.ndim != 3 or heads < 1 or qkv.shape[2] % (3 * heads):
-        raise ValueError(f"self_attention: qkv (N, T, 3 C) with C a multiple of {heads} heads expected, got {qkv.shape}")
+        raise ValueError(f"self_attention: qkv (N, T, 3 C), C a multiple of {heads} heads, expected, got {qkv.shape}")
     if lengths.shape != qkv.shape[:1] or lengths.dtype.kind not in "iu":
         raise ValueError(f"self_attention: one whole number of keys for each of the {len(qkv)} sequences expected, got "
                          f"lengths {lengths.shape} {lengths.dtype}")
-    return (*qkv.shape[:2], 3, heads, qkv.shape[2] // (3 * heads))  # type: ignore[return-value]
+    return (*qkv.shape[:2], 3, heads, qkv.shape[2] // (3 * heads))
 
 
 def _own(x: Array) -> Array:

@@ -72,8 +72,8 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
 
     `make(dtype)` gives the loop in Python. `arguments` describes what it takes, a letter each: `a` for a
     contiguous one-dimensional array of the dtype, `m` for such a matrix, `i` for such an array of int64, `d` for a
-    float64, `u` for a uint64. What is stored is the compiled entry point itself: it costs half of Numba's dispatcher, and takes a read-only array without
-    compiling a second time. The caller must pass what `arguments` promises.
+    float64, `u` for a uint64. What is stored is the compiled entry point itself: it costs half of Numba's dispatcher,
+    and takes a read-only array without compiling a second time. The caller must pass what `arguments` promises.
     """
 
     def __init__(

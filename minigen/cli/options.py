@@ -80,7 +80,8 @@ def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--text, --tokenizer, --vocabulary and --context."""
     for option in (
         click.option("--context", type=Whole(1), metavar="N", help="gpt: tokens that it sees. [default: the preset's]"),
-        click.option("--vocabulary", type=Whole(257, 65536), metavar="N", help="gpt: symbols of the byte pairs. [default: 512]"),
+        click.option("--vocabulary", type=Whole(257, 65536), metavar="N",
+                     help="gpt: symbols of the byte pairs. [default: 512]"),
         click.option("--tokenizer", type=Name("tokenizer", lambda: TOKENIZERS), metavar="characters|bytes",
                      help="gpt: characters, or byte pairs. [default: characters]"),
         click.option("--text", type=Place(str), metavar="austen|tinyshakespeare|FILE",

@@ -1,7 +1,7 @@
 """Tokenizers: text as whole numbers and back, exactly.
 
 Two, both written out: characters, one number each, and byte pairs, which begin with the 256 bytes of UTF-8 and give
-frequent neighbours a number of their own. What `describe` gives, `tokenizer_from` reads: a model keeps it in its config.
+frequent neighbours a number of their own. `tokenizer_from` reads what `describe` gives: a model keeps it in its config.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,9 +26,8 @@ from ..data.tokenizer import Tokenizer
 from ..errors import DataError, UsageError
 from ..nn import KeyValueCache
 from ..random import Generator
-from ..tensor import Tensor
 
-__all__ = ["LanguageModel", "Reader", "Sampling", "complete", "generate", "next_distribution", "stream"]
+__all__ = ["PLAIN", "LanguageModel", "Reader", "Sampling", "complete", "generate", "next_distribution", "stream"]
 
 
 class LanguageModel(Protocol):
@@ -37,8 +36,8 @@ class LanguageModel(Protocol):
     config: Any  # with a `context`
     tokenizer: Tokenizer
 
-    def __call__(self, tokens: np.ndarray, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
-        """The logits (N, T, symbols) of tokens (N, T)."""
+    def __call__(self, *args: Any) -> Any:
+        """The logits (N, T, symbols), a Tensor, of tokens (N, T) and perhaps the caches of what they follow on."""
 
     def new_caches(self, size: int) -> list[KeyValueCache]:
         """Empty caches."""
@@ -65,6 +64,9 @@ class Sampling:
             raise UsageError(f"top_k = {self.top_k}: expected 1 or more, or none for all tokens")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"top_p = {self.top_p}: expected above 0 and at most 1, or none for all tokens")
+
+
+PLAIN = Sampling()
 
 
 def next_distribution(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
@@ -114,7 +116,7 @@ class Reader:
             return self.model(unread, caches).numpy()[:, -1]
 
 
-def generate(model: LanguageModel, tokens: np.ndarray, rng: Generator, sampling: Sampling = Sampling(), *,
+def generate(model: LanguageModel, tokens: np.ndarray, rng: Generator, sampling: Sampling = PLAIN, *,
              cached: bool = True) -> Iterator[np.ndarray]:
     """Without end, the next token of each sequence, (N,): drawn after tokens (N, T > 0) and what was drawn before."""
     reader = Reader(model, len(tokens), cached=cached)

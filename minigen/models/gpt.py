@@ -28,7 +28,7 @@ from ..optim import AdamW, Cosine, Warmup, clip_norm
 from ..random import Generator
 from ..tensor import Tensor
 from .base import GenerativeModel, Losses
-from .generate import Sampling, complete, stream
+from .generate import PLAIN, Sampling, complete, stream
 
 __all__ = ["GPT", "Block", "GPTConfig"]
 
@@ -113,7 +113,8 @@ class GPT(GenerativeModel):
         }
         self.schedule = Warmup(c.warmup, Cosine(max(1, c.steps - c.warmup), floor=0.1))
 
-    def forward(self, tokens: np.ndarray, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
+    def forward(self, tokens: np.ndarray,  # type: ignore[override]
+                caches: Sequence[KeyValueCache] | None = None) -> Tensor:
         """The logits of the next token at each position: tokens (N, T) integers give (N, T, symbols).
 
         With `caches`, one for each block, the tokens follow on those that the caches have seen.
@@ -123,8 +124,8 @@ class GPT(GenerativeModel):
         if start + t > self.config.context:
             raise ShapeError(f"{start + t} tokens: this model was made for a context of {self.config.context}")
         x = self.dropout(self.tokens(tokens) + self.positions.weight[start:start + t])
-        for block, cache in zip(self.blocks, caches or [None] * len(self.blocks), strict=True):
-            x = block(x, cache)
+        for i, block in enumerate(self.blocks):
+            x = block(x, caches[i] if caches else None)
         rows = self.norm(x).reshape(n * t, self.config.width)
         return (rows @ swap_last(self.tokens.weight)).reshape(n, t, self.tokenizer.size)
 
@@ -162,7 +163,7 @@ class GPT(GenerativeModel):
         return [KeyValueCache(size, c.heads, c.context, c.width // c.heads) for _ in self.blocks]
 
     def sample(self, n: int = 1, *, seed: int = 0, prompt: str = "", length: int = 500,  # type: ignore[override]
-               sampling: Sampling = Sampling(), stop: str | None = None) -> list[str]:
+               sampling: Sampling = PLAIN, stop: str | None = None) -> list[str]:
         """`n` texts of at most `length` tokens that go on after `prompt`, a function of weights and arguments alone.
 
         Each ends before the first `stop`. Raises UsageError for impossible settings, DataError for a prompt with
@@ -170,7 +171,7 @@ class GPT(GenerativeModel):
         """
         return complete(self, n, seed=seed, prompt=prompt, length=length, sampling=sampling, stop=stop)
 
-    def stream(self, *, seed: int = 0, prompt: str = "", length: int = 500, sampling: Sampling = Sampling(),
+    def stream(self, *, seed: int = 0, prompt: str = "", length: int = 500, sampling: Sampling = PLAIN,
                stop: str | None = None) -> Iterator[str]:
         """The text of `sample(1, ...)[0]`, piece by piece as it is drawn."""
         return stream(self, seed=seed, prompt=prompt, length=length, sampling=sampling, stop=stop)

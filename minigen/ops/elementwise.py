@@ -117,9 +117,9 @@ def _(g, y, x):
 
 @op
 def gelu_slope(g: Array, x: Array) -> Array:
-    """y = g (Phi(x) + x phi(x)): the derivative of gelu at x, applied to g,  dL/dg likewise,  dL/dx = c g phi(x) (2 - x^2)
+    """y = g (Phi(x) + x phi(x)): the derivative of gelu at x, applied to g;  dL/dx = c g phi(x) (2 - x^2)
 
-    c is the cotangent, phi the standard normal density.
+    dL/dg is the same function of the cotangent c; phi is the standard normal density.
     """
     return kernels.gelu_slope(g, x)
 

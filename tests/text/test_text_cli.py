@@ -12,8 +12,8 @@ def place(tmp_path_factory):
     """A folder with a text and a run that was trained on it."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "shells.txt").write_text(TEXT)
-    assert main(["train", "gpt", "--text", str(folder / "shells.txt"), "--context", "16", "--epochs", "1", "--batch-size",
-                 "32", "--quiet", "--out", str(folder / "run")]) == 0
+    assert main(["train", "gpt", "--text", str(folder / "shells.txt"), "--context", "16", "--epochs", "1",
+                 "--batch-size", "32", "--quiet", "--out", str(folder / "run")]) == 0
     return folder
 
 
@@ -51,7 +51,8 @@ def test_a_run_goes_on_with_its_tokenizer(place, capsys):
 
 def test_text_streams_or_goes_to_a_file(place, capsys, tmp_path):
     run = str(place / "run")
-    words = ["sample", run, "--prompt", "She ", "--length", "30", "--temperature", "0.8", "--top-k", "5", "--top-p", "0.9"]
+    words = ["sample", run, "--prompt", "She ", "--length", "30", "--temperature", "0.8", "--top-k", "5"]
+    words += ["--top-p", "0.9"]
     assert main(words) == 0
     one = capsys.readouterr().out
     assert one.startswith("She ") and len(one) == len("She ") + 30 + 1
@@ -83,7 +84,8 @@ def test_impossible_sampling_is_one_clear_line(place, capsys, words, code, messa
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"", "an empty text"), (b"\x00\x01\x02", "zero byte"), (b"\x89PNG\r\n", "not UTF-8"), (b"too short", "smaller --context"),
+    (b"", "an empty text"), (b"\x00\x01\x02", "zero byte"), (b"\x89PNG\r\n", "not UTF-8"),
+    (b"too short", "smaller --context"),
 ])
 def test_a_bad_text_is_one_clear_line(tmp_path, capsys, content, message):
     (tmp_path / "bad.txt").write_bytes(content)
