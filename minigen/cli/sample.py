@@ -41,7 +41,7 @@ def command(run: str, count: int | None, seed: int, out: Path | None, **text: An
     model: Any = load(model_file)
     given = {name: value for name, value in text.items() if value is not None}
     if hasattr(model, "stream"):
-        _write_text(model, count or 1, seed, out, given)
+        _write_text(model.eval(), count or 1, seed, out, given)
     elif given:
         option = next(iter(given)).replace("_", "-")
         raise UsageError(f"--{option} is for text, but {run} is a {model.kind}, which makes images: leave it out")
