@@ -92,8 +92,7 @@ def main() -> None:
     for name, loss in losses.items():
         print(f"{name:<10} {loss:.3f} nats, {loss / np.log(2):.3f} bits per character")
     print("The GPT writes: It is" + gpt.sample(1, prompt="It is", length=400)[0])
-    values = list(losses.values())[:4 if quick else 5]
-    assert values == sorted(values, reverse=True)
+    assert (values := list(losses.values())[:4 if quick else 5]) == sorted(values, reverse=True)
 
 
 if __name__ == "__main__":

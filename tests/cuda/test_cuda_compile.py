@@ -12,8 +12,8 @@ import pytest
 from cuda_matmul_cases import source
 
 from minigen.kernels import scalar
+from minigen.kernels.cuda import attention, elementwise, random, reductions, rows
 from minigen.kernels.cuda import compile as cuda_compile
-from minigen.kernels.cuda import elementwise, random, reductions
 from minigen.kernels.cuda.launch import FLOAT32, FLOAT64, RUNGS, Operand, Rung, matmul_launch
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 CAPABILITIES = ((7, 0), (8, 0), (9, 0))
 PLAIN, TRANSPOSED = Operand(4096, 1), Operand(1, 4096)
 MOST_SPILLED = 64  # bytes a thread
-OTHERS = {"optimizers.cu", "random.cu", "reductions.cu"}
+OTHERS = {"attention.cu", "optimizers.cu", "random.cu", "reductions.cu", "rows.cu"}
 
 
 def variants(rung: Rung, every_layout: bool) -> Iterator[tuple[str, ...]]:
@@ -80,7 +80,11 @@ def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
     compiled(random.source(), capability)
     for defines in ((), ("REAL=double",)):
         compiled(cuda_compile.read("optimizers.cu"), capability, defines)
-        compiled(reductions.source(FLOAT64 if defines else FLOAT32), capability, defines)
+        dtype = FLOAT64 if defines else FLOAT32
+        compiled(reductions.source(dtype), capability, defines)
+        compiled(rows.source(dtype), capability, defines)
+        for width in (1, 32, attention.MOST_WIDE[dtype.itemsize]) if capability == (8, 0) else (32,):
+            compiled(attention.source(dtype), capability, (*defines, f"HEAD_WIDTH={width}"))
 
 
 def test_no_source_is_forgotten() -> None:
