@@ -49,7 +49,8 @@ def test_attention_agrees_with_the_reference(machine: Any, monkeypatch: Any, cau
             (slope, reference.self_attention_grad(g, qkv, lengths, heads=heads, causal=causal)),
         ):
             assert actual.dtype == dtype and actual.shape == expected.shape and np.isfinite(actual).all()
-            np.testing.assert_allclose(actual, expected, atol=100 * np.finfo(dtype).eps, rtol=1e-3 * (dtype is np.float32))
+            bound = 100 * np.finfo(dtype).eps
+            np.testing.assert_allclose(actual, expected, atol=bound, rtol=bound)
 
 
 def test_the_order_of_threads_does_not_matter(emulated: Any, monkeypatch: Any) -> None:
