@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -66,7 +67,7 @@ def _section(title: str, values: Any) -> None:
     click.echo(title)
     for name, value in (values or {"": "none"}).items():
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
+            value = ", ".join(f"{key} {shorten(str(item), 40)}" for key, item in value.items())
         click.echo(f"  {name:<12}{value}")
 
 

@@ -58,7 +58,7 @@ def load(given: dict[str, Any], reporter: Any) -> tuple[TextDataset, TextDataset
         tokenizer = CharacterTokenizer(raw.text)
     preset = GPT.PRESETS.get(given["preset"] or "default", {})
     context = before["context"] if before else given["context"] or preset.get("context", GPT.Config.context)
-    return split_text(raw, context, tokenizer, given["seed"] or 0)
+    return split_text(raw, context, tokenizer)
 
 
 def settings(data: TextDataset, steps: int) -> dict[str, Any]:

@@ -36,6 +36,7 @@ _SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2
 _SHAKESPEARE_MIRRORS = {"input.txt": ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",)}
 _MAX_BYTES = 1 << 30  # 1 GiB: everything here is held in memory at once
 _TEST_SHARE = 0.1
+_WINDOWS = stream_seed(0, b"windows!")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,6 @@ class TextDataset:
     source: str
     origin: str
     note: str
-    seed: int = 0
 
     unit = "windows"
     labels = None
@@ -155,8 +155,7 @@ class TextDataset:
 
     def batch(self, indices: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
         """The windows with these numbers, (batch, context + 1). Where the text is cut differs from epoch to epoch."""
-        word = int(kernels.random_bits(stream_seed(self.seed, b"windows!"), epoch, 1)[0])
-        shift = word % self.context
+        shift = int(kernels.random_bits(_WINDOWS, epoch, 1)[0]) % self.context
         return sliding_window_view(self.tokens, self.context + 1)[indices * self.context + shift]
 
     @cached_property
@@ -171,16 +170,15 @@ class TextDataset:
         return {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}
 
 
-def split_text(raw: RawText, context: int, tokenizer: Tokenizer, seed: int = 0) -> tuple[TextDataset, TextDataset]:
+def split_text(raw: RawText, context: int, tokenizer: Tokenizer) -> tuple[TextDataset, TextDataset]:
     """The first nine tenths of the characters to train on, and the rest to be tested on.
 
-    seed: of where the text is cut into windows in each epoch. Raises DataError for a text that is too short.
+    Raises DataError for a text that is too short.
     """
     border = len(raw.text) - int(len(raw.text) * _TEST_SHARE)
     parts = (("train", raw.text[:border]), ("test", raw.text[border:]))
     train, test = (
-        TextDataset(tokenizer.encode(part), context, tokenizer, f"{raw.name}-{name}", raw.source, raw.origin, raw.note,
-                    seed)
+        TextDataset(tokenizer.encode(part), context, tokenizer, f"{raw.name}-{name}", raw.source, raw.origin, raw.note)
         for name, part in parts
     )
     return train, test
