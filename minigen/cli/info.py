@@ -45,7 +45,8 @@ def _summary(path: Path) -> str:
     folder = RunFolder(path)
     record = folder.read_record()
     history = History.read_csv(folder.history) if folder.history.exists() else History()
-    begun = f"{record['model']['kind']} on {record['data']['name']} ({record['data']['count']} images)"
+    unit = record["data"].get("unit", "images")  # a run of before there was text does not say
+    begun = f"{record['model']['kind']} on {record['data']['name']} ({record['data']['count']} {unit})"
     done = f"{len(history)} of {record['training']['epochs']} epochs"
     return f"{begun}, {done}  {figures({k: v[-1] for k, v in history.curves.items()})}".rstrip()
 

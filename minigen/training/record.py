@@ -88,7 +88,7 @@ def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(data: Dataset | TextDataset) -> Record:
-    return {**data.record(), "shape": list(data.items.shape[1:])}
+    return {**data.record(), "unit": data.unit, "shape": list(data.items.shape[1:])}
 
 
 def _version(package: str) -> str:
@@ -143,7 +143,8 @@ def _require_same_data(saved: Record, new: Record, where: str) -> None:
 def _named(data: Record | None) -> str:
     if not data:
         return "none"
-    return f"{data['name']} ({data['count']} images, {data['source']}, SHA-256 {data['sha256'][:8]}...)"
+    count = f"{data['count']} {data.get('unit', 'images')}"
+    return f"{data['name']} ({count}, {data['source']}, SHA-256 {data['sha256'][:8]}...)"
 
 
 def require_same_kind(saved: Record, kind: str, where: str) -> None:
