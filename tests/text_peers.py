@@ -152,8 +152,9 @@ def main() -> None:
         worst = max(abs(a - b) / b for a, b in losses[:20])
         print(f"losses of the first {len(losses[:20])} steps differ by {worst:.1e} at most, relative")
         assert worst < 1e-3, "not the same computation"
-        print(f"after {args.steps} steps, on held-out text: minigen {gpt.evaluate(held_out.items)['loss']:.4f}, PyTorch "
-              f"{peer.evaluate(held_out.items):.4f} nats per character", flush=True)
+        ours, theirs = gpt.evaluate(held_out.items)["loss"], peer.evaluate(held_out.items)
+        print(f"after {args.steps} steps, on held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
+              flush=True)
         compare("training", lambda: [gpt.train_step(b) for b in batches[:5]],
                 lambda: [peer.train_step(b) for b in batches[:5]], args.rounds, 5, "a step")
         gpt.eval()

@@ -33,7 +33,9 @@ _AUSTEN_FILE = SAMPLE_FOLDER / "pride_and_prejudice.txt.gz"
 _AUSTEN_SHA256 = "2e44edaa4946d64ad541c68e0224f5d672f43bf3ce2a8a0b0637ad5e02fc6eb3"
 _SHAKESPEARE_FILE = "tinyshakespeare.txt"
 _SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-_SHAKESPEARE_MIRRORS = {"input.txt": ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",)}
+_SHAKESPEARE_MIRRORS = {
+    "input.txt": ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",),
+}
 _MAX_BYTES = 1 << 30  # 1 GiB: everything here is held in memory at once
 _TEST_SHARE = 0.1
 _WINDOWS = stream_seed(0, b"windows!")
