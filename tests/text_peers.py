@@ -153,7 +153,7 @@ def main() -> None:
         print(f"losses of the first {len(losses[:20])} steps differ by {worst:.1e} at most, relative")
         assert worst < 1e-3, "not the same computation"
         ours, theirs = gpt.evaluate(held_out.items)["loss"], peer.evaluate(held_out.items)
-        print(f"after {args.steps} steps, on held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
+        print(f"after {args.steps} steps, held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
               flush=True)
         compare("training", lambda: [gpt.train_step(b) for b in batches[:5]],
                 lambda: [peer.train_step(b) for b in batches[:5]], args.rounds, 5, "a step")
