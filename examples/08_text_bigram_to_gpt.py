@@ -37,25 +37,26 @@ class MLP(nn.Module):
         inputs, hidden = SEEN * width + extra, 4 * width
         self.hidden = nn.Sequential(nn.Dense(inputs, hidden, rng=rng), nn.GELU(), nn.Dense(hidden, size, rng=rng))
 
-    def features(self, tokens: np.ndarray) -> list[mg.Tensor]:
+    def features(self, tokens: np.ndarray) -> mg.Tensor:
         padded = np.pad(tokens, ((0, 0), (SEEN - 1, 0)))  # before the window stands symbol 0
-        return [self.embedding(padded[:, i:i + tokens.shape[1]]) for i in range(SEEN)]
+        return ops.concatenate([self.embedding(padded[:, i:i + tokens.shape[1]]) for i in range(SEEN)], axis=-1)
 
     def forward(self, tokens: np.ndarray) -> mg.Tensor:
-        return self.hidden(ops.concatenate(self.features(tokens), axis=-1))
+        return self.hidden(self.features(tokens))
 
 
-class Attention(MLP):
+class Attention(nn.Module):
     """The same, with attention(x) as the extra input: x_t = [E x_{t-2}, E x_{t-1}, E x_t] + P_t looks at x_1 .. x_t."""
 
     def __init__(self, size: int, context: int, width: int, rng: mg.Generator) -> None:
-        super().__init__(size, width, rng, extra=SEEN * width)
+        self.mlp = MLP(size, width, rng, extra=SEEN * width)
         self.positions = nn.Embedding(context, SEEN * width, std=0.1, rng=rng)
         self.attention = nn.SelfAttention(SEEN * width, 4, rng=rng)
 
-    def features(self, tokens: np.ndarray) -> list[mg.Tensor]:
-        x = ops.concatenate(super().features(tokens), axis=-1)
-        return [x, self.attention(x + self.positions.weight[:tokens.shape[1]])]
+    def forward(self, tokens: np.ndarray) -> mg.Tensor:
+        x = self.mlp.features(tokens)
+        found = self.attention(x + self.positions.weight[:tokens.shape[1]])
+        return self.mlp.hidden(ops.concatenate(x, found, axis=-1))
 
 
 def fit(model: nn.Module, data: mg.data.TextDataset, test: mg.data.TextDataset, steps: int) -> float:
@@ -64,8 +65,7 @@ def fit(model: nn.Module, data: mg.data.TextDataset, test: mg.data.TextDataset, 
     decay = mg.optim.Warmup(steps // 20, mg.optim.Cosine(steps, floor=0.1))
     loader = Loader(len(data), 32, seed=0)
     for step in range(steps):
-        epoch, index = loader.position(step)
-        windows = data.batch(loader.batch(epoch, index), epoch)
+        windows = data.batch(loader.batch(*loader.position(step)), loader.position(step)[0])
         cross_entropy(model(windows[:, :-1]), windows[:, 1:]).backward()
         mg.optim.clip_norm(model.parameters(), 1.0)
         optimizer.lr = 5e-3 * decay(step)
