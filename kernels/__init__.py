@@ -1,8 +1,10 @@
 """Kernels: arrays in, arrays out. What each one computes is said, in plain NumPy, by `reference`.
 
-    elementwise   exp log log1p tanh sigmoid softplus erf gelu leaky_relu gate bernoulli_nll
+    elementwise   exp log log1p tanh sigmoid softplus erf gelu gelu_slope leaky_relu gate bernoulli_nll
     matmul        the ladder of matrix products, with bias, activation and accumulation fused
     reductions    sum softmax log_softmax logsumexp normalise, along any axes
+    rows          cross_entropy and its gradient, and that of normalise
+    attention     self_attention and its gradient, streaming
     optimizers    sgd rmsprop adam ema (in place)
     random        random_bits uniform normal (a function of seed and draw; no state)
 
@@ -24,20 +26,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .cpu import attention as _attention
 from .cpu import elementwise as _elementwise
 from .cpu import matmul as _ladder
 from .cpu import optimizers as _optimizers
 from .cpu import reductions as _reductions
+from .cpu import rows as _rows
 from .cpu.random import normal, random_bits, uniform
 
 __all__ = [
     "adam",
     "bernoulli_nll",
+    "cross_entropy",
+    "cross_entropy_grad",
     "ema",
     "erf",
     "exp",
     "gate",
     "gelu",
+    "gelu_slope",
     "leaky_relu",
     "log",
     "log1p",
@@ -46,8 +53,11 @@ __all__ = [
     "matmul",
     "normal",
     "normalise",
+    "normalise_rows_grad",
     "random_bits",
     "rmsprop",
+    "self_attention",
+    "self_attention_grad",
     "sgd",
     "sigmoid",
     "softmax",
@@ -101,6 +111,11 @@ def gate(g: Any, x: Any, slope: float) -> Any:
     return (_elementwise if isinstance(g, np.ndarray) else on("gpu")).gate(g, x, slope)
 
 
+@functools.wraps(_elementwise.gelu_slope)
+def gelu_slope(g: Any, x: Any) -> Any:
+    return (_elementwise if isinstance(g, np.ndarray) else on("gpu")).gelu_slope(g, x)
+
+
 @functools.wraps(_elementwise.bernoulli_nll)
 def bernoulli_nll(logit: Any, x: Any) -> Any:
     return (_elementwise if isinstance(logit, np.ndarray) else on("gpu")).bernoulli_nll(logit, x)
@@ -120,6 +135,11 @@ softmax = _by_type(_reductions.softmax)
 log_softmax = _by_type(_reductions.log_softmax)
 logsumexp = _by_type(_reductions.logsumexp)
 normalise = _by_type(_reductions.normalise)
+normalise_rows_grad = _by_type(_rows.normalise_rows_grad)
+cross_entropy = _by_type(_rows.cross_entropy)
+cross_entropy_grad = _by_type(_rows.cross_entropy_grad)
+self_attention = _by_type(_attention.self_attention)
+self_attention_grad = _by_type(_attention.self_attention_grad)
 sgd = _by_type(_optimizers.sgd)
 rmsprop = _by_type(_optimizers.rmsprop)
 adam = _by_type(_optimizers.adam)

@@ -19,11 +19,14 @@ from numpy.typing import DTypeLike, NDArray
 __all__ = [
     "adam",
     "bernoulli_nll",
+    "cross_entropy",
+    "cross_entropy_grad",
     "ema",
     "erf",
     "exp",
     "gate",
     "gelu",
+    "gelu_slope",
     "leaky_relu",
     "log",
     "log1p",
@@ -32,8 +35,11 @@ __all__ = [
     "matmul",
     "normal",
     "normalise",
+    "normalise_rows_grad",
     "random_bits",
     "rmsprop",
+    "self_attention",
+    "self_attention_grad",
     "sgd",
     "sigmoid",
     "softmax",
@@ -102,6 +108,16 @@ def gelu(x: Array) -> Array:
         return np.where(t == -np.inf, -0.0, y)  # the limit, where 0 * inf says NaN
 
     return _through_float64(formula, x)
+
+
+def gelu_slope(g: Array, x: Array) -> Array:
+    """y = g (Phi(x) + x phi(x)): the cotangent of `gelu`, phi the standard normal density."""
+
+    def formula(c: Array, t: Array) -> Array:
+        t = np.clip(t, -1e3, 1e3)  # where inf * 0 would say NaN, the slope is 0 or 1 long since
+        return c * (0.5 * _erfc(-t / math.sqrt(2.0)) + t * np.exp(-0.5 * t * t) / math.sqrt(2 * math.pi))
+
+    return _through_float64(formula, g, x)
 
 
 def leaky_relu(x: Array, slope: float) -> Array:
@@ -217,6 +233,67 @@ def normalise(x: Array, axis: Axes, eps: float) -> Array:
         return t / np.sqrt((t * t).sum(axis=_axes(axis), keepdims=True) / count + eps)
 
     return _through_longdouble(formula, x)
+
+
+# --- rows of a matrix ------------------------------------------------------------------------------------------
+
+
+def normalise_rows_grad(g: Array, x: Array, eps: float) -> Array:
+    """dL/dx = r (g - mean(g) - y mean(g y)), row by row: r = (v + eps)^(-1/2), y = `normalise`(x)."""
+
+    def formula(c: Array, t: Array) -> Array:
+        r = 1 / np.sqrt(t.var(1, keepdims=True) + eps)
+        y = (t - t.mean(1, keepdims=True)) * r
+        return r * (c - c.mean(1, keepdims=True) - y * (c * y).mean(1, keepdims=True))
+
+    return _through_float64(formula, g, x)
+
+
+def cross_entropy(logits: Array, targets: Array) -> Array:
+    """y_i = ln sum_j e^(logits_ij) - logits_i,targets_i, in nats; 0 where the target is negative."""
+    wide = logits.astype(np.float64)
+    chosen = wide[np.arange(len(wide)), np.maximum(targets, 0)]
+    return np.where(targets >= 0, np.logaddexp.reduce(wide - chosen[:, None], axis=1), 0).astype(logits.dtype)
+
+
+def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
+    """dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = targets_i]); 0 where the target is negative."""
+    wide = logits.astype(np.float64)
+    p = np.exp(wide - np.logaddexp.reduce(wide, axis=1, keepdims=True))
+    p -= np.arange(p.shape[1]) == targets[:, None]
+    return np.where(targets[:, None] >= 0, g[:, None] * p, 0).astype(logits.dtype)
+
+
+# --- attention -------------------------------------------------------------------------------------------------
+
+
+def _heads(qkv: Array, lengths: Array, heads: int, causal: bool) -> tuple[Array, Array, Array, Array]:
+    """q, k, v, each (N, heads, T, D) in float64, and P (N, heads, T, T), all zeros in a row that sees no key."""
+    n, t, width = qkv.shape
+    q, k, v = np.moveaxis(qkv.astype(np.float64).reshape(n, t, 3, heads, width // (3 * heads)), (2, 3), (0, 2))
+    seen = np.broadcast_to((np.arange(t) < lengths[:, None])[:, None, None], (n, heads, t, t))
+    if causal:
+        seen = seen & (np.arange(t) <= np.arange(t)[:, None])
+    scores = np.where(seen, q @ k.swapaxes(-1, -2) / math.sqrt(max(q.shape[-1], 1)), -np.inf)
+    high = scores.max(-1, keepdims=True, initial=np.finfo(np.float64).min)
+    p = np.exp(scores - high)
+    return q, k, v, p / np.maximum(p.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
+    """y_i = sum_j p_ij v_j, p_i = softmax over the seen j of q_i . k_j / sqrt(D) (Vaswani et al. 2017, equation 1)."""
+    _, _, v, p = _heads(qkv, lengths, heads, causal)
+    return np.swapaxes(p @ v, 1, 2).reshape(*qkv.shape[:2], qkv.shape[2] // 3).astype(qkv.dtype)
+
+
+def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
+    """dV = P^T G, dS = P (dP - rows of (P dP) summed) with dP = G V^T, dQ = dS K / sqrt(D), dK = dS^T Q / sqrt(D)."""
+    q, k, v, p = _heads(qkv, lengths, heads, causal)
+    back = g.astype(np.float64).reshape(*np.swapaxes(q, 1, 2).shape).swapaxes(1, 2)
+    dp = back @ v.swapaxes(-1, -2)
+    ds = p * (dp - (p * dp).sum(-1, keepdims=True)) / math.sqrt(max(q.shape[-1], 1))
+    parts = np.stack([ds @ k, ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ back])
+    return np.moveaxis(parts, (0, 2), (2, 3)).reshape(qkv.shape).astype(qkv.dtype)
 
 
 # --- optimizers ------------------------------------------------------------------------------------------------

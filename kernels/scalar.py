@@ -31,6 +31,7 @@ __all__ = [
     "exp",
     "gate",
     "gelu",
+    "gelu_slope",
     "leaky_relu",
     "log",
     "log1p",
@@ -273,6 +274,24 @@ def gelu(x: Any) -> Any:
     return (x if x > _ZERO else _ZERO) - (t * (p * r)) * density
 
 
+_INV_SQRT_2PI = _F(0.3989422804014327)
+
+
+def gelu_slope(g: Any, x: Any) -> Any:
+    """y = g (Phi(x) + x phi(x)): the cotangent of `gelu`, with the Phi(-t) = p r e^(-t^2/2) of there.
+
+    Left of 0 the slope is e^(-t^2/2) (p r - t / sqrt(2 pi)), right of it one minus that.
+    """
+    a = abs(x)
+    t = _GELU_HIGHEST if a > _GELU_HIGHEST else a
+    r = _ONE / (t + _K)
+    q = (t - _K) * r
+    p = (((_T9 * q + _T8) * q + _T7) * q + _T6) * q + _T5
+    p = ((((p * q + _T4) * q + _T3) * q + _T2) * q + _T1) * q + _T0
+    w = exp(-_HALF * (t * t)) * (p * r - t * _INV_SQRT_2PI)
+    return g * (_ONE - w if x > _ZERO else w)
+
+
 # --- piecewise linear -----------------------------------------------------------------------------------------------
 
 
@@ -288,7 +307,7 @@ def gate(g: Any, x: Any, slope: Any) -> Any:
 
 FORMULAS: dict[str, Callable[..., Any]] = {
     f.__name__: f
-    for f in (bernoulli_nll, erf, exp, gate, gelu, leaky_relu, log, log1p, sigmoid, softplus, tanh)
+    for f in (bernoulli_nll, erf, exp, gate, gelu, gelu_slope, leaky_relu, log, log1p, sigmoid, softplus, tanh)
 }
 """The public formulas by name."""
 

@@ -20,6 +20,7 @@ __all__ = [
     "exp",
     "gate",
     "gelu",
+    "gelu_slope",
     "leaky_relu",
     "log",
     "log1p",
@@ -30,6 +31,7 @@ __all__ = [
 
 # NumPy's functions, not those of `math`: in plain Python `math.exp(1000.0)` raises.
 _SQRT_HALF = np.float64(0.7071067811865476)
+_INV_SQRT_2PI = np.float64(0.3989422804014327)
 _LOWEST = np.float64(-40.0)  # 40 Phi(-40) rounds to 0
 
 
@@ -83,8 +85,15 @@ def gelu(x: Any) -> Any:
     return 0.5 * c * math.erfc(-c * _SQRT_HALF)
 
 
+def gelu_slope(g: Any, x: Any) -> Any:
+    """y = g (Phi(x) + x phi(x)): the cotangent of `gelu`."""
+    low = _LOWEST if x < _LOWEST else x
+    c = -_LOWEST if low > -_LOWEST else low
+    return g * (0.5 * math.erfc(-c * _SQRT_HALF) + c * np.exp(-0.5 * c * c) * _INV_SQRT_2PI)
+
+
 FORMULAS: dict[str, Callable[..., Any]] = {
     f.__name__: f
-    for f in (bernoulli_nll, erf, exp, gate, gelu, leaky_relu, log, log1p, sigmoid, softplus, tanh)
+    for f in (bernoulli_nll, erf, exp, gate, gelu, gelu_slope, leaky_relu, log, log1p, sigmoid, softplus, tanh)
 }
 """The public formulas by name."""

@@ -7,12 +7,13 @@ Number; a comparison is a branch, which the trace keeps as a guard: where the an
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 from .errors import GraphError
 
-__all__ = ["HostNumber", "Ledger", "Number", "forbid", "plain", "trace"]
+__all__ = ["HostNumber", "Ledger", "Number", "cos", "forbid", "plain", "trace"]
 
 
 class _Trace(threading.local):
@@ -196,6 +197,11 @@ class HostNumber:
 def plain(value: Any) -> Any:
     """A Number's value; anything else as it is."""
     return value.value if type(value) is Number else value
+
+
+def cos(x: Any) -> Any:
+    """cos x of a number, or of a Number."""
+    return Number(f"math.cos({x.text})", math.cos(x.value), x.ledger) if type(x) is Number else math.cos(x)
 
 
 def forbid(what: str) -> None:

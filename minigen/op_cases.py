@@ -22,6 +22,7 @@ import numpy as np
 from . import kernels, ops
 from .autograd import Op
 from .backend import Array
+from .kernels import reference
 from .tensor import Tensor
 
 __all__ = ["Case", "cases"]
@@ -99,6 +100,40 @@ def _normalised(x: Array, axis: Any = -1) -> Array:
     return (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 0.1)
 
 
+def _normalise_back(g: Array, x: Array) -> Array:
+    y, r = _normalised(x), 1 / np.sqrt(x.var(-1, keepdims=True) + 0.1)
+    return r * (g - g.mean(-1, keepdims=True) - y * (g * y).mean(-1, keepdims=True))
+
+
+def _density(x: Array) -> Array:
+    return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+
+
+def _cross_entropy(x: Array, i: Array) -> Array:
+    return np.where(i < 0, 0, _logsumexp(x) - x[np.arange(len(i)), i])
+
+
+def _cross_entropy_slope(x: Array, i: Array) -> Array:
+    return (i >= 0)[:, None] * (np.exp(x - _logsumexp(x, -1, True)) - (np.arange(x.shape[1]) == i[:, None]))
+
+
+def _attention(q: Array, k: Array, v: Array, seen: Array) -> Array:
+    p = np.exp(q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])) * seen
+    return p / np.maximum(p.sum(-1, keepdims=True), 1e-300) @ v
+
+
+def _self_attention(x: Array, lengths: Array, causal: bool) -> Array:
+    """One sequence, one head and one query after the other."""
+    n, t, width = x.shape
+    q, k, v = np.moveaxis(x.reshape(n, t, 3, 2, width // 6), 2, 0)
+    y = np.zeros((n, t, 2, width // 6))
+    for b, i, h in np.ndindex(n, t, 2):
+        keys = min(lengths[b], i + 1) if causal else lengths[b]
+        p = np.exp(k[b, :keys, h] @ q[b, i, h] / math.sqrt(width // 6))
+        y[b, i, h] = p @ v[b, :keys, h] / p.sum() if keys else 0
+    return y.reshape(n, t, width // 3)
+
+
 def _added_at(shape: tuple[int, ...], key: Any, values: Array) -> Array:
     y = np.zeros(shape)
     np.add.at(y, key, values)
@@ -146,6 +181,8 @@ def cases() -> list[Case]:
     chosen = a > 0
     rows_of = np.array([[2, 0], [2, 1]])
     places = np.array([[0, 3, 3], [1, 1, 2], [3, 0, 2]])
+    classes, none = np.array([2, -1, 0]), np.zeros(0, int)
+    qkv, ragged = _normal(20, 3, 4, 12), np.arange(5) < np.array([[[2], [5], [0]], [[1], [3], [4]]])
     one, two, wide = (a,), (cube,), _normal(9, 3, 40)
     table = [
         # arithmetic
@@ -185,6 +222,8 @@ def cases() -> list[Case]:
         _rows("softplus", ops.softplus, lambda x: np.logaddexp(0, x), one, two, (empty,), (4 * wide,)),
         _rows("erf", ops.erf, _erf, one, two, (empty,)),
         _rows("gelu", ops.gelu, lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2, one, two, (empty,)),
+        _rows("gelu_slope", ops.gelu_slope, lambda g, x: g * ((1 + _erf(x / math.sqrt(2))) / 2 + x * _density(x)),
+              (a, b), (cube, _normal(17, 2, 3, 4)), (empty, empty)),
         _rows("leaky_relu", lambda x: ops.leaky_relu(x, slope=0.2), lambda x: np.where(x > 0, x, 0.2 * x),
               (c,), (empty,)),
         _rows("gate", lambda g, x: ops.gate(g, x, slope=0.2), lambda g, x: np.where(x > 0, g, 0.2 * g),
@@ -233,9 +272,36 @@ def cases() -> list[Case]:
         _rows("log_softmax", ops.log_softmax, lambda x: x - _logsumexp(x, -1, True), (a,), (cube,), (empty,)),
         _rows("log_softmax axis=0", lambda x: ops.log_softmax(x, axis=0), lambda x: x - _logsumexp(x, 0, True),
               (cube,)),
+        _rows("cross_entropy", ops.cross_entropy, _cross_entropy, (a, classes), (4 * wide, classes), (empty, none)),
+        _rows("cross_entropy_grad", ops.cross_entropy_grad, lambda g, x, i: g[:, None] * _cross_entropy_slope(x, i),
+              (b[:, 0], a, classes), (b[:, 0], wide, classes), (np.zeros(0), empty, none)),
         _rows("normalise", lambda x: ops.normalise(x, axis=-1, eps=0.1), _normalised, (a,), (cube,), (empty,)),
         _rows("normalise axes", lambda x: ops.normalise(x, axis=(0, 1), eps=0.1), lambda x: _normalised(x, (0, 1)),
               (cube,)),
+        _rows("normalise_grad", lambda g, x: ops.normalise_grad(g, x, eps=0.1), _normalise_back, (a, b),
+              (cube, _normal(17, 2, 3, 4)), (empty, empty)),
+        # attention: ragged lengths, one of them 0, with and without the causal mask
+        _rows("attention", ops.attention, lambda q, k, v: _attention(q, k, v, np.True_), (cube, cube, cube),
+              (cube, _normal(18, 2, 5, 4), _normal(19, 2, 5, 3)), (a, b, c)),
+        _rows("attention masked", ops.attention, _attention,
+              (cube, _normal(18, 2, 5, 4), _normal(19, 2, 5, 3), ragged)),
+        _rows("attention_weights", ops.attention_weights,
+              lambda q, k, seen: _attention(q, k, np.eye(5), seen), (cube, _normal(18, 2, 5, 4), ragged)),
+        _rows("self_attention", lambda x, i: ops.self_attention(x, i, heads=2, causal=False),
+              lambda x, i: _self_attention(x, i, False), (qkv, np.array([3, 0, 4])), (qkv[:, :1], np.array([1, 1, 0])),
+              (qkv[:0], none)),
+        _rows("self_attention causal", lambda x, i: ops.self_attention(x, i, heads=2, causal=True),
+              lambda x, i: _self_attention(x, i, True), (qkv, np.array([3, 0, 4]))),
+        _rows("self_attention_grad", lambda g, x, i: ops.self_attention_grad(g, x, i, heads=2, causal=False),
+              lambda g, x, i: reference.self_attention_grad(g, x, i, heads=2, causal=False),
+              (_normal(21, 3, 4, 4), qkv, np.array([3, 0, 4])), (_normal(21, 3, 4, 4)[:0], qkv[:0], none)),
+        _rows("self_attention_grad causal", lambda g, x, i: ops.self_attention_grad(g, x, i, heads=2, causal=True),
+              lambda g, x, i: reference.self_attention_grad(g, x, i, heads=2, causal=True),
+              (_normal(21, 3, 4, 4), qkv, np.array([3, 0, 4]))),
+        _rows("split_heads", lambda x: ops.split_heads(x, 2), lambda x:
+              list(np.moveaxis(x.reshape(3, 4, 3, 2, 2), (2, 3), (0, 2))), (qkv,)),
+        _rows("merge_heads", ops.merge_heads, lambda x: np.swapaxes(x, 1, 2).reshape(2, 4, 6),
+              (_normal(22, 2, 2, 4, 3),)),
         # shape
         _rows("reshape", lambda x: ops.reshape(x, shape=(4, -1)), lambda x: x.reshape(4, -1), (a,), (cube,)),
         _rows("reshape flat", lambda x: ops.reshape(x, shape=-1), np.ravel, (cube,), (empty,)),

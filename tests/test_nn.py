@@ -8,6 +8,7 @@ import pytest
 import minigen as mg
 from minigen import nn
 from minigen.errors import CheckpointError, DTypeError, ShapeError, UsageError
+from minigen.kernels import reference
 from minigen.random import Generator
 from minigen.tensor import Parameter, Tensor
 
@@ -47,6 +48,13 @@ def off_kinks(rng, *shape):
 
 def standardised(x, axis, eps=1e-5):
     return (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + eps)
+
+
+def attended(m, x):
+    """Causal self-attention, in the kernels' reference."""
+    lengths = np.full(len(x), x.shape[1])
+    y = reference.self_attention(x @ value(m.qkv.weight) + value(m.qkv.bias), lengths, heads=m.heads, causal=True)
+    return y @ value(m.out.weight) + value(m.out.bias)
 
 
 def value(t):
@@ -98,6 +106,7 @@ LAYERS = {
             + value(m.shift)
         ),
     ),
+    "SelfAttention": (lambda: nn.SelfAttention(4, 2), (2, 3, 4), lambda m, x: attended(m, x)),
     "Dropout in evaluation": (lambda: nn.Dropout(0.5).eval(), (3, 4), lambda m, x: x),
     "Sequential": (
         lambda: nn.Sequential(nn.Dense(3, 2), nn.Tanh()),
@@ -111,20 +120,20 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 
 def test_every_layer_has_its_row():
     layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)}
-    own_tests = {"Module", "Embedding", "Dropout"}
+    own_tests = {"Module", "Embedding", "Dropout", "KeyValueCache"}
     assert layers - own_tests == {type(make()).__name__ for make, _, _ in LAYERS.values()} - own_tests
 
 
 def test_every_layer_is_listed():
-    from minigen.nn import layers, norm
+    from minigen.nn import attention, layers, norm
 
     defined = {
         name
-        for room in (layers, norm)
+        for room in (attention, layers, norm)
         for name, item in vars(room).items()
         if isinstance(item, type) and issubclass(item, nn.Module)
     }
-    assert defined | {"init"} == set(nn.__all__)
+    assert defined | {"init", "KeyValueCache"} == set(nn.__all__)
 
 
 @every_layer

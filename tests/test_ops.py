@@ -20,7 +20,7 @@ CASES = cases()
 DIFFERENTIABLE = [case for case in CASES if case.order]
 NO_GRADIENT = {"sign", "equal", "not_equal", "less", "less_equal", "normal", "uniform", "dropout_mask", "assign",
                "sgd_step", "rmsprop_step", "adam_step", "ema_step"}
-VIEWS = {"reshape", "transpose", "swap_last", "broadcast_to", "index", "split"}
+VIEWS = {"reshape", "transpose", "swap_last", "broadcast_to", "index", "split", "split_heads"}
 TOLERANCE = {"float64": dict(rtol=1e-12, atol=1e-14), "float32": dict(rtol=1e-5, atol=2e-6)}
 
 
@@ -103,7 +103,8 @@ def test_every_operation_has_a_case():
 
 
 def test_every_case_names_an_operation_or_a_composite_function():
-    assert {case.op for case in CASES} - set(OPS) == {"relu", "mean", "var", "split"}
+    assert {case.op for case in CASES} - set(OPS) == {"relu", "mean", "var", "split", "attention",
+                                                              "attention_weights", "merge_heads", "split_heads"}
 
 
 def test_every_public_function_is_an_operation_or_has_a_case():

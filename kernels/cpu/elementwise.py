@@ -21,6 +21,7 @@ __all__ = [
     "exp",
     "gate",
     "gelu",
+    "gelu_slope",
     "leaky_relu",
     "log",
     "log1p",
@@ -106,6 +107,7 @@ _sigmoid = _kernel("sigmoid", "aa", _unary)
 _softplus = _kernel("softplus", "aa", _unary)
 _erf = _kernel("erf", "aa", _unary)
 _gelu = _kernel("gelu", "aa", _unary)
+_gelu_slope = _kernel("gelu_slope", "aaa", _binary)
 _leaky_relu = _kernel("leaky_relu", "ada", _with_slope)
 _gate = _kernel("gate", "aada", _gated)
 _bernoulli_nll = _kernel("bernoulli_nll", "aaa", _binary)
@@ -164,6 +166,17 @@ def gelu(x: Array) -> Array:
     """y = x Phi(x), Phi the standard normal distribution function (Hendrycks & Gimpel 2016, section 2)."""
     out = np.empty(x.shape, x.dtype)
     _gelu[x.dtype](x.ravel(), out.ravel())
+    return out
+
+
+def gelu_slope(g: Array, x: Array) -> Array:
+    """y = g (Phi(x) + x phi(x)): the cotangent of `gelu`, phi the standard normal density.
+
+    Raises ValueError unless g and x have the same shape, TypeError unless they have the same dtype.
+    """
+    _require_alike("gelu_slope", g, x)
+    out = np.empty(x.shape, x.dtype)
+    _gelu_slope[x.dtype](g.ravel(), x.ravel(), out.ravel())
     return out
 
 

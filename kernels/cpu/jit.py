@@ -71,9 +71,10 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
     """One kernel for float32 and float64: `kernel[x.dtype](...)`, compiled when first looked up.
 
     `make(dtype)` gives the loop in Python. `arguments` describes what it takes, a letter each: `a` for a
-    contiguous one-dimensional array of the dtype, `d` for a float64, `i` for an int64, `u` for a uint64. What is
-    stored is the compiled entry point itself: it costs half of Numba's dispatcher, and takes a read-only array
-    without compiling a second time. The caller must pass what `arguments` promises.
+    contiguous one-dimensional array of the dtype, `m` for such a matrix, `n` for such an array of int64, `d` for a
+    float64, `i` for an int64, `u` for a uint64. What is stored is the compiled entry point itself: it costs half of
+    Numba's dispatcher, and takes a read-only array without compiling a second time. The caller must pass what
+    `arguments` promises.
     """
 
     def __init__(
@@ -103,8 +104,9 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
 
 def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
     """Compile for the types that the letters describe, and return the compiled function itself."""
-    array = numba.types.Array(numba.from_dtype(dtype), 1, "C")
-    types = {"a": array, "d": numba.float64, "i": numba.int64, "u": numba.uint64}
+    number, array = numba.from_dtype(dtype), numba.types.Array
+    types = {"a": array(number, 1, "C"), "m": array(number, 2, "C"), "n": array(numba.int64, 1, "C"),
+             "d": numba.float64, "i": numba.int64, "u": numba.uint64}  # fmt: skip
     signature = tuple(types[letter] for letter in arguments)
     dispatcher.compile(signature)
     return dispatcher.overloads[signature].entry_point

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from . import compile as cuda_compile
 from .launch import FLOAT32, FLOAT64, Launch
 
-__all__ = ["C_NAMES", "NOTHING", "empty", "overlap", "require_float", "run"]
+__all__ = ["C_NAMES", "NOTHING", "contiguous", "empty", "overlap", "require_float", "run"]
 
 NOTHING = np.uint64(0)
 """A null pointer, where a kernel takes an array or none."""
@@ -24,6 +24,11 @@ def empty(shape: Sequence[int], dtype: DTypeLike) -> Any:
     import cupy
 
     return cupy.empty(shape, dtype)
+
+
+def contiguous(x: Any) -> Any:
+    """x row by row: itself, or a copy."""
+    return x if x.flags.c_contiguous else x.copy(order="C")
 
 
 def overlap(a: Any, b: Any) -> bool:

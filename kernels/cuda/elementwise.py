@@ -23,6 +23,7 @@ __all__ = [
     "exp",
     "gate",
     "gelu",
+    "gelu_slope",
     "leaky_relu",
     "log",
     "log1p",
@@ -119,6 +120,14 @@ def erf(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """y = x Phi(x), Phi the standard normal distribution function (Hendrycks & Gimpel 2016, section 2)."""
     return _apply("gelu", x)
+
+
+def gelu_slope(g: Array, x: Array) -> Array:
+    """y = g (Phi(x) + x phi(x)): the cotangent of `gelu`, phi the standard normal density.
+
+    Raises ValueError unless g and x have the same shape, TypeError unless they have the same dtype.
+    """
+    return _apply("gelu_slope", g, x)
 
 
 def leaky_relu(x: Array, slope: float) -> Array:

@@ -48,7 +48,7 @@ def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
     """y = the sum of x over `axis`, all axes by default."""
     reduced = _axes(x.ndim, axis)
     if len(reduced) == x.ndim:
-        y = sum_all(_contiguous(x))
+        y = sum_all(device.contiguous(x))
     elif reduced == tuple(range(len(reduced))) and x.flags.c_contiguous:
         y = sum_cols(x.reshape(math.prod(x.shape[: len(reduced)]), math.prod(x.shape[len(reduced) :])))
     else:
@@ -93,22 +93,18 @@ def _order(ndim: int, reduced: tuple[int, ...]) -> list[int]:
     return [i for i in range(ndim) if i not in reduced] + list(reduced)
 
 
-def _contiguous(x: Array) -> Array:
-    return x if x.flags.c_contiguous else x.copy(order="C")
-
-
 def _as_rows(x: Array, reduced: tuple[int, ...]) -> Array:
     """x as a C-contiguous matrix whose rows hold what is reduced."""
     columns = math.prod(x.shape[i] for i in reduced)
     rows = math.prod(n for i, n in enumerate(x.shape) if i not in reduced)
-    return _contiguous(x.transpose(_order(x.ndim, reduced)).reshape(rows, columns))
+    return device.contiguous(x.transpose(_order(x.ndim, reduced)).reshape(rows, columns))
 
 
 def _back(y: Array, shape: tuple[int, ...], reduced: tuple[int, ...]) -> Array:
     """A matrix of `_as_rows` in the shape that x had, in C order."""
     order = _order(len(shape), reduced)
     inverse = sorted(range(len(shape)), key=order.__getitem__)
-    return _contiguous(y.reshape([shape[i] for i in order]).transpose(inverse))
+    return device.contiguous(y.reshape([shape[i] for i in order]).transpose(inverse))
 
 
 def _reduced_shape(shape: tuple[int, ...], reduced: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from .suggest import did_you_mean
 __all__ = ["COMMANDS", "minigen"]
 
 COMMANDS = {
-    "train": "Train a GAN or a VAE, and draw what it learned.",
-    "sample": "Draw new images from a trained model.",
+    "train": "Train a GAN or a VAE on images, or a GPT on text, and show what it learned.",
+    "sample": "Draw new images, or write new text, with a trained model.",
     "reconstruct": "Encode and decode held-out images with a trained VAE.",
     "evaluate": "Measure how good and how varied a trained model's images are.",
     "features": "Train the feature net that evaluate measures with.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
@@ -44,7 +45,8 @@ def _summary(path: Path) -> str:
     folder = RunFolder(path)
     record = folder.read_record()
     history = History.read_csv(folder.history) if folder.history.exists() else History()
-    begun = f"{record['model']['kind']} on {record['data']['name']} ({record['data']['count']} images)"
+    unit = record["data"].get("unit", "images")  # a run of before there was text does not say
+    begun = f"{record['model']['kind']} on {record['data']['name']} ({record['data']['count']} {unit})"
     done = f"{len(history)} of {record['training']['epochs']} epochs"
     return f"{begun}, {done}  {figures({k: v[-1] for k, v in history.curves.items()})}".rstrip()
 
@@ -66,7 +68,7 @@ def _section(title: str, values: Any) -> None:
     click.echo(title)
     for name, value in (values or {"": "none"}).items():
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
+            value = ", ".join(f"{key} {shorten(str(item), 40)}" for key, item in value.items())
         click.echo(f"  {name:<12}{value}")
 
 

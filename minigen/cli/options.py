@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
 
 __all__ = ["MNIST", "Place", "Whole", "data_options", "device_option", "hold_out", "load_split", "seed_option",
-           "source_of_run"]
+           "source_of_run", "text_options"]
 
 MNIST = "mnist"
 
@@ -83,6 +83,24 @@ def data_options(default: str | None) -> Decorator:
         )(folder(command))  # fmt: skip
 
     return decorate
+
+
+def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--text, --tokenizer, --vocabulary and --context."""
+    for option in (
+        click.option("--context", type=Whole(1), metavar="N", help="gpt: tokens that it sees. [default: the preset's]"),
+        click.option("--vocabulary", type=Whole(257, 65536), metavar="N",
+                     help="gpt: symbols of the byte pairs. [default: 512]"),
+        click.option("--tokenizer", type=Name("tokenizer", lambda: TOKENIZERS), metavar="characters|bytes",
+                     help="gpt: characters, or byte pairs. [default: characters]"),
+        click.option("--text", type=Place(str), metavar="austen|tinyshakespeare|FILE",
+                     help="gpt: what it learns from; a file is UTF-8. [default: austen]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+TOKENIZERS = ("characters", "bytes")
 
 
 def load_split(data: str, data_dir: str | None, split: str, download: bool = True) -> Dataset | None:

@@ -67,7 +67,7 @@ class _Bar:
     def begin(self, plan: Plan) -> None:
         """Show the bar."""
         self._plan = plan
-        self._say(f"training {plan.kind} on {plan.images} images, {plan.epochs} epochs, in {plan.out}")
+        self._say(f"training {plan.kind} on {plan.images} {plan.unit}, {plan.epochs} epochs, in {plan.out}")
         self._display.add_task("epoch", total=plan.steps, completed=plan.first_step, speed="")
         self._display.start()
 
@@ -82,7 +82,7 @@ class _Bar:
             self._display.task_ids[0],
             completed=done.step,
             description=f"epoch {done.epoch}/{self._plan.epochs}",
-            speed=f"{done.images_per_second:,.0f} images/s",
+            speed=f"{done.images_per_second:,.0f} {self._plan.unit}/s",
         )
 
     def epoch(self, row: Row) -> None:

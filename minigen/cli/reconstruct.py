@@ -40,6 +40,6 @@ def command(run: str, count: int, data: str | None, data_dir: str | None, out: P
     source = data or source_of_run(folder)
     dataset = load_split(source, data_dir, "test") or load_split(source, data_dir, "train")
     assert dataset is not None
-    images = as_dataset(dataset, model, dataset.name).images[:count]
+    images: Any = as_dataset(dataset, model, dataset.name).items[:count]
     plots.save_reconstructions(to_unit(images), model.reconstruct(images), out)
     click.echo(f"{len(images)} images of {dataset.name} and their reconstructions in {out}")

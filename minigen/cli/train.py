@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import MNIST, Place, Whole, data_options, device_option, load_split, seed_option, source_of_run
+from . import texts
+from .options import (
+    MNIST,
+    Place,
+    Whole,
+    data_options,
+    device_option,
+    load_split,
+    seed_option,
+    source_of_run,
+    text_options,
+)
 from .runs import latest_run, new_run
 from .suggest import Name
 
 if TYPE_CHECKING:
-    from ..data import Dataset
+    from ..data import Dataset, TextDataset
     from ..training import Trainable
 
 __all__ = ["command"]
@@ -34,20 +45,21 @@ def _presets() -> list[str]:
 
 
 @click.command("train")
-@click.argument("kind", type=Name("model", _kinds), metavar="{gan,vae}")
+@click.argument("kind", type=Name("model", _kinds), metavar="{gan,vae,gpt}")
 @click.option("--preset", type=Name("preset", _presets), metavar="NAME", help="default, or the document's networks.")
-@click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the images. [default: the preset's]")
-@click.option("--batch-size", type=Whole(1), metavar="N", help="Images a step. [default: the preset's]")
+@click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data. [default: the preset's]")
+@click.option("--batch-size", type=Whole(1), metavar="N", help="Images or windows a step. [default: the preset's]")
 @seed_option(None, "weights, order and noise. [default: 0]")
 @click.option("--lr", type=float, metavar="F", help="Learning rate of Adam. [default: the preset's]")
 @data_options(None)
+@text_options
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
 @click.option("--compile/--no-compile", "compiled", default=True, help="The step as a program.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bool, quiet: bool, **given: Any) -> None:
-    """Train a GAN or a VAE, and draw what it learned.
+    """Train a GAN or a VAE on images, or a GPT on text, and show what it learned.
 
     Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
     """
@@ -56,6 +68,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bo
     from .progress import announcing, make_reporter
 
     require_device(device)
+    texts.require_fit(kind, given)
     name = f"{kind}-{given['preset'] or 'default'}"
     if resume:
         out = out or latest_run(name)
@@ -64,7 +77,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bo
     if not resume:
         RunFolder(out).require_free()
     reporter = make_reporter(quiet)
-    data, test = _load(given, reporter)
+    data, test = texts.load(given, reporter) if kind == texts.KIND else _load(given, reporter)
     with announcing(reporter):
         model = _build(kind, given, data)
         epochs, batch_size = _schedule(model, given, len(data))
@@ -96,7 +109,10 @@ def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, An
     training = record["training"]
     before: dict[str, Any] = {name: training[name] for name in ("epochs", "batch_size", "seed")}
     before["lr"] = record["model"]["config"].get("lr")
-    before["data"] = given["data"] or source_of_run(out)
+    if kind == texts.KIND:
+        before.update(texts.as_before(record, given))
+    else:
+        before["data"] = given["data"] or source_of_run(out)
     if given["preset"] is None:
         before["settings"] = record["model"]["config"]
     return {**before, **{name: value for name, value in given.items() if value is not None or name not in before}}
@@ -115,13 +131,18 @@ def _load(given: dict[str, Any], reporter: Any) -> tuple[Dataset, Dataset | None
     return data, load_split(source, given["data_dir"], "test", download=not data.is_sample)
 
 
-def _build(kind: str, given: dict[str, Any], data: Dataset) -> Trainable:
+def _build(kind: str, given: dict[str, Any], data: Dataset | TextDataset) -> Trainable:
+    from ..data import TextDataset
     from ..models import MODELS
 
     make: Any = MODELS[kind]
     changes = {name: given[name] for name in ("seed", "lr") if given[name] is not None}
     if "settings" in given:
         return make(**{**given["settings"], **changes})
+    if isinstance(data, TextDataset):
+        epochs, batch_size = _schedule(make, given, len(data))
+        steps = epochs * math.ceil(len(data) / batch_size)
+        return make.preset(given["preset"] or "default", **texts.settings(data, steps), **changes)
     return make.preset(given["preset"] or "default", image_shape=data.images.shape[1:], **changes)
 
 
@@ -143,9 +164,9 @@ def _conclude(kind: str, out: Path, last: dict[str, float], epochs: int, seconds
     shown = {name: value for name, value in last.items() if name.startswith("test_")} or {
         name: value for name, value in last.items() if name not in ("epoch", "step", "images_per_second", "seconds")
     }
-    pictures = sorted(path.name for path in out.iterdir() if path.suffix in (".png", ".gif"))
+    pictures = sorted(path.name for path in out.iterdir() if path.suffix in (".png", ".gif", ".txt"))
     click.echo(f"trained {kind}, {epochs} epoch{'s' if epochs > 1 else ''}, {seconds:.1f} s: {figures(shown)}")
-    click.echo(f"pictures in {out}: {', '.join(pictures)}")
+    click.echo(f"{'samples and ' if kind == texts.KIND else ''}pictures in {out}: {', '.join(pictures)}")
 
 
 def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: str) -> None:
@@ -153,9 +174,12 @@ def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: s
     run = shlex.quote(str(out))
     options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"],
                "--device": device if device != "cpu" else None}  # fmt: skip
+    if kind == texts.KIND:
+        options["--data"] = None
+        options["--text"] = given["text"]
     data = "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
     click.echo("next, for example:")
-    click.echo(f"  minigen sample {run} --seed 1")
+    click.echo(f"  minigen sample {run} --seed 1{' --temperature 0.8' if kind == texts.KIND else ''}")
     if kind == "vae":
         click.echo(f"  minigen reconstruct {run}{data}")
     click.echo(f"  minigen train {kind} --resume --out {run} --epochs {2 * epochs}{data}")

@@ -15,6 +15,8 @@ from minigen.data.idx import read_idx
 from minigen.data.loader import Loader, permutation
 from minigen.data.mnist import load_mnist, mnist
 from minigen.data.pipeline import Binarise, Normalise, Pipeline
+from minigen.data.text import RawText, TextDataset, load_text, read_text, split_text
+from minigen.data.tokenizer import BytePairTokenizer, CharacterTokenizer, Tokenizer, tokenizer_from
 from minigen.data.transforms import (
     binarise_dynamic,
     binarise_static,
@@ -24,6 +26,8 @@ from minigen.data.transforms import (
 
 __all__ = [
     "Binarise",
+    "BytePairTokenizer",
+    "CharacterTokenizer",
     "Clean",
     "CleaningReport",
     "Dataset",
@@ -33,18 +37,25 @@ __all__ = [
     "Noise",
     "Normalise",
     "Pipeline",
+    "RawText",
     "Rotate",
     "Scale",
     "Shear",
     "Shift",
+    "TextDataset",
+    "Tokenizer",
     "binarise_dynamic",
     "binarise_static",
     "load_images",
     "load_mnist",
     "load_raw",
+    "load_text",
     "mnist",
     "permutation",
     "read_idx",
+    "read_text",
+    "split_text",
     "to_symmetric",
     "to_unit",
+    "tokenizer_from",
 ]

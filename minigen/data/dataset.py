@@ -35,9 +35,16 @@ class Dataset:
     note: str
     pipeline: Pipeline | None = None
 
+    unit = "images"
+
     def __len__(self) -> int:
         """The number of images."""
         return len(self.images)
+
+    @property
+    def items(self) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """All that a model is evaluated on: the images."""
+        return self.images
 
     @property
     def is_sample(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bring the four MNIST files into the user's cache: https only, hash checked, and never a hang.
+"""Bring files into the user's cache: https only, hash checked, and never a hang.
 
 pooch keeps the cache (temporary file, SHA-256, then a rename). What is added here is patience with an end:
 `requests` bounds each wait for a socket but not the wait for a name server, nor the sum over a host's many
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pooch
@@ -28,21 +28,22 @@ _CHUNK = 1 << 14  # bytes: with PATIENCE also the slowest rate to accept, 4 KiB/
 _MAX_BYTES = 1 << 24  # the largest file has under 10 MB; a server that sends more is not the one we want
 
 
-def fetch_files(hashes: Mapping[str, str], folder: Path) -> None:
+def fetch_files(hashes: Mapping[str, str], folder: Path, mirrors: Mapping[str, Sequence[str]] | None = None) -> None:
     """Put the files {name: SHA-256} into `folder`, each from the first mirror that has it, all within `TOTAL`.
 
+    mirrors: for each name the addresses to which it is appended; MNIST's unless given.
     A good copy already there is kept. Raises OSError with every mirror's reason when none serves.
     """
     pooch.get_logger().setLevel("WARNING")  # where MNIST comes from is told in our own words
     deadline = time.monotonic() + TOTAL
     for name, sha256 in hashes.items():
-        _fetch_file(name, sha256, folder, deadline)
+        _fetch_file(name, sha256, folder, deadline, MIRRORS if mirrors is None else mirrors[name])
 
 
-def _fetch_file(name: str, sha256: str, folder: Path, deadline: float) -> None:
+def _fetch_file(name: str, sha256: str, folder: Path, deadline: float, mirrors: Sequence[str]) -> None:
     downloader = functools.partial(_download, deadline=deadline)
     reasons = []
-    for mirror in MIRRORS:
+    for mirror in mirrors:
         try:
             pooch.retrieve(mirror + name, f"sha256:{sha256}", fname=name, path=folder, downloader=downloader)
             return

@@ -1,5 +1,5 @@
 """The losses, built from the document's equations."""
 
-from . import gan, vae
+from . import gan, text, vae
 
-__all__ = ["gan", "vae"]
+__all__ = ["gan", "text", "vae"]

@@ -29,11 +29,12 @@ from .manifold import Manifold, ManifoldFigures, manifold_figures
 from .neighbours import Cloud, nearest
 from .parzen import parzen_log_likelihood
 from .shipped import mnist_classifier
+from .text import bleu, copying, distinct, evaluate_text, longest_copy, self_bleu
 from .vae import VAEFigures, active_units, importance_weighted_bound, vae_figures
 
 __all__ = ["ClassHistogram", "Classifier", "ClassifierConfig", "Cloud", "Copies", "Estimate", "Judge", "Manifold",
-           "ManifoldFigures", "Moments", "VAEFigures", "Verdict", "active_units", "bootstrap", "bootstrap_mean",
-           "class_histogram", "copies", "fit_classifier", "frechet_distance", "frechet_gaussians", "frechet_over_n",
-           "importance_weighted_bound", "inception_score", "kernel_distance", "load_classifier", "manifold_figures",
-           "mnist_classifier", "moments", "nearest", "nearest_training", "parzen_log_likelihood", "save_classifier",
-           "vae_figures"]
+           "ManifoldFigures", "Moments", "VAEFigures", "Verdict", "active_units", "bleu", "bootstrap",
+           "bootstrap_mean", "class_histogram", "copies", "copying", "distinct", "evaluate_text", "fit_classifier",
+           "frechet_distance", "frechet_gaussians", "frechet_over_n", "importance_weighted_bound", "inception_score",
+           "kernel_distance", "load_classifier", "longest_copy", "manifold_figures", "mnist_classifier", "moments",
+           "nearest", "nearest_training", "parzen_log_likelihood", "save_classifier", "self_bleu", "vae_figures"]

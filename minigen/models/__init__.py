@@ -10,11 +10,14 @@ from .. import checkpoint
 from ..errors import CheckpointError, MinigenError
 from .base import GenerativeModel
 from .gan import GAN, GANConfig
+from .generate import Sampling
+from .gpt import GPT, GPTConfig
 from .vae import VAE, VAEConfig
 
-__all__ = ["GAN", "MODELS", "VAE", "GANConfig", "GenerativeModel", "VAEConfig", "load", "rebuild"]
+__all__ = ["GAN", "GPT", "MODELS", "VAE", "GANConfig", "GPTConfig", "GenerativeModel", "Sampling", "VAEConfig", "load",
+           "rebuild"]
 
-MODELS: dict[str, type[GenerativeModel]] = {"gan": GAN, "vae": VAE}
+MODELS: dict[str, type[GenerativeModel]] = {"gan": GAN, "vae": VAE, "gpt": GPT}
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> GenerativeModel:

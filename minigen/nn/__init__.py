@@ -1,6 +1,7 @@
 """Layers, written by hand."""
 
 from . import init
+from .attention import KeyValueCache, SelfAttention
 from .layers import (
     GELU,
     Dense,
@@ -17,5 +18,5 @@ from .layers import (
 from .module import Module
 from .norm import BatchNorm, LayerNorm
 
-__all__ = ["GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "LayerNorm", "LeakyReLU", "Module", "ReLU",
-           "Reshape", "Sequential", "Sigmoid", "Tanh", "init"]
+__all__ = ["GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "KeyValueCache", "LayerNorm", "LeakyReLU",
+           "Module", "ReLU", "Reshape", "SelfAttention", "Sequential", "Sigmoid", "Tanh", "init"]

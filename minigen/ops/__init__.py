@@ -22,12 +22,21 @@ from .arithmetic import (
     to_device,
     where,
 )
+from .attention import (
+    attention,
+    attention_weights,
+    merge_heads,
+    self_attention,
+    self_attention_grad,
+    split_heads,
+)
 from .elementwise import (
     bernoulli_nll,
     erf,
     exp,
     gate,
     gelu,
+    gelu_slope,
     leaky_relu,
     log,
     log1p,
@@ -39,7 +48,20 @@ from .elementwise import (
 )
 from .linear import dense, matmul
 from .noise import dropout_mask, normal, uniform
-from .reduce import log_softmax, logsumexp, max, mean, min, normalise, softmax, sum, var
+from .reduce import (
+    cross_entropy,
+    cross_entropy_grad,
+    log_softmax,
+    logsumexp,
+    max,
+    mean,
+    min,
+    normalise,
+    normalise_grad,
+    softmax,
+    sum,
+    var,
+)
 from .shape import (
     broadcast_to,
     concatenate,
@@ -59,11 +81,13 @@ from .shape import (
 from .update import adam_step, assign, ema_step, rmsprop_step, sgd_step
 
 __all__ = [
-    "abs", "adam_step", "add", "assign", "astype", "bernoulli_nll", "broadcast_to", "clip", "concatenate", "dense",
-    "div", "dropout_mask", "ema_step", "equal", "erf", "exp", "full_like", "gate", "gelu", "index", "leaky_relu",
-    "less", "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "mul", "neg", "normal", "normalise", "not_equal", "pow", "relu", "require_unit", "reshape",
-    "rmsprop_step", "scatter_along", "scatter_index", "scatter_take", "sgd_step", "sigmoid", "sign", "softmax",
-    "softplus", "split", "sqrt", "stack", "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh",
-    "to_device", "transpose", "uniform", "var", "where",
+    "abs", "adam_step", "add", "assign", "astype", "attention", "attention_weights", "bernoulli_nll",
+    "broadcast_to", "clip", "concatenate", "cross_entropy", "cross_entropy_grad", "dense", "div", "dropout_mask",
+    "ema_step", "equal", "erf", "exp", "full_like", "gate", "gelu", "gelu_slope", "index", "leaky_relu", "less",
+    "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "merge_heads",
+    "min", "minimum", "mul", "neg", "normal", "normalise", "normalise_grad", "not_equal", "pow", "relu",
+    "require_unit", "reshape", "rmsprop_step", "scatter_along", "scatter_index", "scatter_take", "self_attention",
+    "self_attention_grad", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "split_heads", "sqrt",
+    "stack", "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device", "transpose", "uniform",
+    "var", "where",
 ]

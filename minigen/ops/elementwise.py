@@ -7,9 +7,10 @@ import math
 from .. import kernels
 from ..autograd import op
 from ..backend import Array, namespace
+from ..tensor import Tensor
 
-__all__ = ["bernoulli_nll", "erf", "exp", "gate", "gelu", "leaky_relu", "log", "log1p", "relu", "sigmoid", "softplus",
-           "sqrt", "tanh"]
+__all__ = ["bernoulli_nll", "erf", "exp", "gate", "gelu", "gelu_slope", "leaky_relu", "log", "log1p", "relu", "sigmoid",
+           "softplus", "sqrt", "tanh"]
 
 
 @op
@@ -111,9 +112,25 @@ def gelu(x: Array) -> Array:
 
 @gelu.vjp
 def _(g, y, x):
-    cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))
-    density = exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    return g * (cdf + x * density)
+    return gelu_slope(g, x)
+
+
+@op
+def gelu_slope(g: Array, x: Array) -> Array:
+    """y = g (Phi(x) + x phi(x)): the derivative of gelu at x, applied to g;  dL/dx = c g phi(x) (2 - x^2)
+
+    dL/dg is the same function of the cotangent c; phi is the standard normal density.
+    """
+    return kernels.gelu_slope(g, x)
+
+
+@gelu_slope.vjp
+def _(c, y, g, x):
+    def for_x() -> Tensor:
+        density = exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+        return c * g * density * (2 - x * x)
+
+    return lambda: gelu_slope(c, x), for_x
 
 
 @op

@@ -54,7 +54,7 @@ def dense(x: Array, weight: Array, bias: Array) -> Array:
 def _(g, y, x, weight, bias):
     def for_x() -> Tensor:
         back = swap_last(weight)
-        return g @ back if g.ndim > 1 else reshape(_rows(g) @ back, shape=x.shape)
+        return g @ back if g.ndim == 2 else reshape(_rows(g) @ back, shape=x.shape)
 
     return for_x, lambda: swap_last(_rows(x)) @ _rows(g), lambda: g
 

@@ -10,11 +10,12 @@ from ..autograd import op
 from ..backend import Array
 from ..errors import ShapeError
 from ..tensor import Tensor
-from .arithmetic import astype, div, equal
+from .arithmetic import astype, div, equal, full_like, less_equal
 from .elementwise import exp
 from .shape import broadcast_to, reshape, summed
 
-__all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "normalise", "softmax", "sum", "var"]
+__all__ = ["cross_entropy", "cross_entropy_grad", "log_softmax", "logsumexp", "max", "mean", "min", "normalise",
+           "normalise_grad", "softmax", "sum", "var"]
 
 Axes = int | Sequence[int] | None
 
@@ -116,6 +117,42 @@ def _(g, y, x, *, axis=-1):
 
 
 @op
+def cross_entropy(logits: Array, targets: Array) -> Array:
+    """y_i = ln sum_j e^(logits_ij) - logits_i,t_i = -ln softmax(logits_i)_t_i, in nats; 0 where the target t_i < 0
+
+    dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = t_i]).  logits (N, classes), targets (N,) integers.
+    """
+    return kernels.cross_entropy(logits, targets)
+
+
+@cross_entropy.vjp
+def _(g, y, logits, targets):
+    return lambda: cross_entropy_grad(g, logits, targets), None
+
+
+@op
+def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
+    """y_ij = g_i (p_ij - [j = t_i]) with p = softmax(logits), 0 where t_i < 0
+
+    With the cotangent c: dL/dg_i = sum_j c_ij (p_ij - [j = t_i]),  dL/dlogits = g p (c - sum_j c_j p_j)
+    """
+    return kernels.cross_entropy_grad(g, logits, targets)
+
+
+@cross_entropy_grad.vjp
+def _(c, y, g, logits, targets):
+    def for_g() -> Tensor:
+        return sum(c * cross_entropy_grad(full_like(g, value=1.0), logits, targets), axis=1)
+
+    def for_logits() -> Tensor:
+        p = softmax(logits)
+        counted = astype(less_equal(0, targets), dtype=logits.dtype)
+        return reshape(g * counted, shape=(len(g), 1)) * p * (c - sum(c * p, axis=1, keepdims=True))
+
+    return for_g, for_logits, None
+
+
+@op
 def normalise(x: Array, *, axis: Axes, eps: float) -> Array:
     """y = (x - m) r,  m the mean over `axis`, r = (var + eps)^(-1/2)
 
@@ -126,5 +163,35 @@ def normalise(x: Array, *, axis: Axes, eps: float) -> Array:
 
 @normalise.vjp
 def _(g, y, x, *, axis, eps):
+    if _is_last(axis, x.ndim):
+        return normalise_grad(g, x, eps=eps)
     r = (var(x, axis, keepdims=True) + eps) ** -0.5
     return r * (g - mean(g, axis, keepdims=True) - y * mean(g * y, axis, keepdims=True))
+
+
+@op
+def normalise_grad(g: Array, x: Array, *, eps: float) -> Array:
+    """z = r (g - mean(g) - y mean(g y)), y = normalise(x) and r as there, means over the last axis, of length n
+
+    With the cotangent c: dL/dg is the same function of c;  dL/dy = -r (c mean(g y) + g mean(c y)) goes back through y,
+    and r^2 y / n times -sum(c (g - mean(g) - y mean(g y))) is what the change of r adds.
+    """
+    rows = (math.prod(x.shape[:-1]), x.shape[-1])
+    return kernels.normalise_rows_grad(g.reshape(rows), x.reshape(rows), eps).reshape(x.shape)
+
+
+@normalise_grad.vjp
+def _(c, z, g, x, *, eps):
+    def for_x() -> Tensor:
+        y = normalise(x, axis=-1, eps=eps)
+        r = (var(x, -1, keepdims=True) + eps) ** -0.5
+        along = mean(g * y, -1, keepdims=True)
+        into_y = -r * (c * along + g * mean(c * y, -1, keepdims=True))
+        into_r = sum(c * (g - mean(g, -1, keepdims=True) - y * along), axis=-1, keepdims=True)
+        return normalise_grad(into_y, x, eps=eps) - into_r * r * r * y * (1 / x.shape[-1])
+
+    return lambda: normalise_grad(c, x, eps=eps), for_x
+
+
+def _is_last(axis: Axes, ndim: int) -> bool:
+    return ndim > 0 and _normalised(ndim, axis) == (ndim - 1,)

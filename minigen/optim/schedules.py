@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import UsageError
+from ..host import cos
 
 __all__ = ["Cosine", "Plateau", "Schedule", "StepDecay", "Warmup"]
 
@@ -44,7 +45,7 @@ class Cosine:
 
     def __call__(self, step: int) -> float:
         done = min(step / self.total, 1.0)
-        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + cos(math.pi * done))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ _HEADER = '''"""{name}, compiled by minigen: one training step as a straight lin
 after its last use. Each line says what it computes, in which part of training, and which line of code asked for it.
 """
 
+import math
+
 import numpy as np
 
 from minigen import kernels

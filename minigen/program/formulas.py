@@ -16,7 +16,7 @@ Constant = Callable[[Any], str]  # a number as a typed name of the loop
 
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
           "not_equal": "!="}
-_FUNCTIONS = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "gelu", "bernoulli_nll"}
+_FUNCTIONS = {"exp", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "gelu", "gelu_slope", "bernoulli_nll"}
 _COMPARISONS = {"less", "less_equal", "equal", "not_equal"}
 _POWERS = {2: "{0} * {0}", 3: "{0} * {0} * {0}", 0.5: "np.sqrt({0})", -0.5: "{1} / np.sqrt({0})", -1: "{1} / {0}"}
 _OTHERS = {"neg", "abs", "sign", "sqrt", "maximum", "minimum", "clip", "where", "astype", "leaky_relu", "gate",

@@ -6,6 +6,7 @@ import builtins
 import copy
 import itertools
 import linecache
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +120,7 @@ class Runnable:
         if not ledger.guards:
             return None
         asked = " and ".join(f"({text}) == {answer}" for text, answer in ledger.guards)
-        return eval(f"lambda {', '.join(ledger.reads)}: {asked}", {})
+        return eval(f"lambda {', '.join(ledger.reads)}: {asked}", {"math": math})
 
     def _numbered(self) -> Any:
         """The structure that is returned, with positions for Values and Numbers."""

@@ -30,7 +30,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 # Names that the source has for other things.
-_TAKEN = ("np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena "
+_TAKEN = ("math np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena "
           "state constant float bool abs range").split()
 
 

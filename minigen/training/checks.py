@@ -8,19 +8,28 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..data import Dataset
+from ..data import Dataset, TextDataset
 from ..errors import DataError, DivergedError
 from .model import Trainable
 
 __all__ = ["ADVICE", "as_dataset", "not_finite", "require_finite_state"]
 
 
-def as_dataset(images: np.ndarray | Dataset, model: Trainable, name: str, labels: np.ndarray | None = None) -> Dataset:
+def as_dataset(
+    images: np.ndarray | Dataset | TextDataset, model: Trainable, name: str, labels: np.ndarray | None = None
+) -> Dataset | TextDataset:
     """The images, held against what a model can be trained on: (N, H, W), uint8 or finite floats in [0, 1].
+
+    A text must be cut by the tokenizer and for the context of the model.
 
     name: how an array of the user's own is called in the run's record and in errors.
     Raises DataError.
     """
+    tokenizer = getattr(model.config, "tokenizer", None)
+    if isinstance(images, TextDataset):
+        return _checked_text(images, model, tokenizer)
+    if tokenizer is not None:
+        raise DataError(f"{name}: a {model.kind} is trained on text: cut one with minigen.data.split_text")
     dataset = images if isinstance(images, Dataset) else Dataset(np.asarray(images), labels, name, "array", "", "")
     array = dataset.images
     expected = getattr(model.config, "image_shape", array.shape[1:])
@@ -36,6 +45,18 @@ def as_dataset(images: np.ndarray | Dataset, model: Trainable, name: str, labels
     if array is dataset.images:
         return dataset
     return dataclasses.replace(dataset, images=array)
+
+
+def _checked_text(data: TextDataset, model: Trainable, tokenizer: str | None) -> TextDataset:
+    if tokenizer is None:
+        raise DataError(f"{data.name}: a text, but a {model.kind} is trained on images")
+    if data.tokenizer.describe() != tokenizer:
+        raise DataError(f"{data.name}: cut by another tokenizer ({data.tokenizer.size} symbols) than the one of this "
+                        f"{model.kind}: encode the text with model.tokenizer")
+    if data.context != model.config.context:
+        raise DataError(f"{data.name}: windows for a context of {data.context}, this {model.kind} has one of "
+                        f"{model.config.context}: cut the text anew")
+    return data
 
 
 def _unit_floats(array: np.ndarray, name: str) -> np.ndarray:

@@ -7,6 +7,8 @@
     samples/epoch_0001.png ...        the same noise after every epoch; 0000 is before training
     samples.png, samples.gif          the last of them; all of them in motion
     losses.png                        the history drawn
+    samples.txt, attention.png,
+    next_character.png                for a language model, whose samples/ are .txt as well
     reconstructions.png               for a model that reconstructs
     manifold.png, latent.png          for a latent of two dimensions
 """

@@ -24,7 +24,7 @@ _COUNTS = ("epoch", "step")
 @dataclass
 class History:
     """One row an epoch: epoch and step (counted from 1), the mean of each loss over the epoch's images, the figures
-    on the test set (`test_...`), images per second and seconds of training.
+    on the test set (`test_...`), images (of a text: windows) per second and seconds of training.
 
     >>> history = History([{"epoch": 1, "step": 79, "loss": 181.5}, {"epoch": 2, "step": 158, "loss": 133.0}])
     >>> history["loss"]

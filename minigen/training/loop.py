@@ -11,14 +11,14 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
 from .. import program
-from ..data import Dataset, Loader, Pipeline
+from ..data import Dataset, Loader, Pipeline, TextDataset
 from ..errors import DivergedError, OutOfMemoryError, UsageError
-from .artifacts import draw_epoch, draw_run
+from . import artifacts, text_artifacts
 from .checks import ADVICE, as_dataset, not_finite, require_finite_state
 from .diverged import Recall
 from .folder import RunFolder
@@ -38,13 +38,13 @@ CHECKPOINT_SECONDS = 30.0
 
 def train(
     model: Trainable,
-    images: np.ndarray | Dataset,
+    images: np.ndarray | Dataset | TextDataset,
     *,
     epochs: int = 10,
     batch_size: int = 128,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
-    test_images: np.ndarray | Dataset | None = None,
+    test_images: np.ndarray | Dataset | TextDataset | None = None,
     test_labels: np.ndarray | None = None,
     pipeline: Pipeline | None = None,
     resume: bool = False,
@@ -55,8 +55,9 @@ def train(
 ) -> History:
     """Train `model` on `images` and return what happened, a row an epoch.
 
-    images, test_images: (N, H, W), uint8 or floats in [0, 1], or a `minigen.data.Dataset`. With test images the
-        model is evaluated on them after every epoch; they, or else the training images, are reconstructed.
+    images, test_images: (N, H, W), uint8 or floats in [0, 1], or a `minigen.data.Dataset`; for a language model the
+        two parts of `minigen.data.split_text`. With test images the model is evaluated on them after every epoch;
+        they, or else the training images, are reconstructed.
     pipeline: changes each training image anew in each epoch (`minigen.data.Pipeline`, all but its `Clean`); kept in the
         run's record. The test images stay as they are.
     seed: of the order of the images and of the noise of the sample pictures. The model has its own.
@@ -77,6 +78,8 @@ def train(
     epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
     data = as_dataset(images, model, "images")
     if pipeline is not None:
+        if isinstance(data, TextDataset):
+            raise UsageError("pipeline is for images, and this is a text: leave it out")
         data = replace(data, pipeline=pipeline)
     test = None if test_images is None else as_dataset(test_images, model, "test_images", test_labels)
     loader = Loader(len(data), batch_size, seed)
@@ -120,8 +123,8 @@ class _Run:
     """One call of `train`: what its parts share."""
 
     model: Trainable
-    data: Dataset
-    test: Dataset | None
+    data: Dataset | TextDataset
+    test: Dataset | TextDataset | None
     loader: Loader
     epochs: int
     seed: int
@@ -189,6 +192,7 @@ class _Run:
             Plan(
                 kind=self.model.kind,
                 images=len(self.data),
+                unit=self.data.unit,
                 epochs=self.epochs,
                 batches=len(self.loader),
                 batch_size=self.loader.batch_size,
@@ -197,7 +201,7 @@ class _Run:
             )
         )
         if self.folder and self.state.step == 0:
-            draw_epoch(self.model, self.folder, 0, self.seed)
+            self._draw_epoch(self.folder, 0)
 
     def _step(self) -> None:
         self.recall.keep(self.state.step)
@@ -242,7 +246,7 @@ class _Run:
     def _end_epoch(self) -> None:
         """The history is written before the checkpoint: a crash in between leaves a row too many, not too few."""
         require_finite_state(self.model.training_state(), self.state.step)
-        tested = self.model.evaluate(self.test.images) if self.test is not None else {}
+        tested = self.model.evaluate(self.test.items) if self.test is not None else {}
         row = {
             "epoch": self.state.step // len(self.loader),
             "step": self.state.step,
@@ -255,8 +259,16 @@ class _Run:
         self.state.end_epoch()
         if self.folder:
             self.history.write_csv(self.folder.history)
-            draw_epoch(self.model, self.folder, int(row["epoch"]), self.seed)
         self.reporter.epoch(row)
+        if self.folder:
+            self._draw_epoch(self.folder, int(row["epoch"]))
+
+    def _draw_epoch(self, folder: RunFolder, epoch: int) -> None:
+        """What the model makes by now: pictures go into the folder, text is told as well."""
+        if isinstance(self.data, TextDataset):
+            self.reporter.notice(text_artifacts.write_epoch(self.model, folder, epoch, self.seed))
+        else:
+            artifacts.draw_epoch(self.model, folder, epoch, self.seed)
 
     def _due(self) -> bool:
         """Whether it is time for a checkpoint: at the end of an epoch ten times as soon as within one."""
@@ -278,4 +290,5 @@ class _Run:
         self._save()
         if self.folder:
             shown = self.test if self.test is not None else self.data
-            draw_run(self.model, self.folder, self.history, shown, self.seed)
+            draw: Any = text_artifacts.draw_run if isinstance(shown, TextDataset) else artifacts.draw_run
+            draw(self.model, self.folder, self.history, shown, self.seed)

@@ -1,4 +1,7 @@
-"""What the training loop needs of a model. `minigen.models.GAN` and `VAE` have it; so may a model of your own."""
+"""What the training loop needs of a model. `minigen.models.GAN`, `VAE` and `GPT` have it; so may one of your own.
+
+A language model takes windows of tokens (N, context + 1) where the others take images, and its samples are texts.
+"""
 
 from __future__ import annotations
 

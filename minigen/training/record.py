@@ -9,9 +9,10 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
-from ..data import Dataset
+from ..data import Dataset, TextDataset
 from ..errors import CheckpointError, DataError, UsageError
 from .model import Trainable
 
@@ -24,7 +25,8 @@ Record = dict[str, Any]
 
 
 def make_record(
-    model: Trainable, data: Dataset, test: Dataset | None, *, epochs: int, batch_size: int, seed: int
+    model: Trainable, data: Dataset | TextDataset, test: Dataset | TextDataset | None, *, epochs: int, batch_size: int,
+    seed: int,
 ) -> Record:
     """All that decides the result, ready for JSON. No paths and no names of machines or users."""
     return {
@@ -86,8 +88,8 @@ def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}
 
 
-def _data(data: Dataset) -> Record:
-    return {**data.record(), "shape": list(data.images.shape[1:])}
+def _data(data: Dataset | TextDataset) -> Record:
+    return {**data.record(), "unit": data.unit, "shape": list(data.items.shape[1:])}
 
 
 def _version(package: str) -> str:
@@ -152,7 +154,8 @@ def _require_same_pipeline(saved: Record, new: Record, where: str) -> None:
 def _named(data: Record | None) -> str:
     if not data:
         return "none"
-    return f"{data['name']} ({data['count']} images, {data['source']}, SHA-256 {data['sha256'][:8]}...)"
+    count = f"{data['count']} {data.get('unit', 'images')}"
+    return f"{data['name']} ({count}, {data['source']}, SHA-256 {data['sha256'][:8]}...)"
 
 
 def require_same_kind(saved: Record, kind: str, where: str) -> None:
@@ -164,9 +167,10 @@ def require_same_kind(saved: Record, kind: str, where: str) -> None:
 def _require_same_settings(there: Record, here: Record, where: str) -> None:
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
+            values = [shorten(str(settings.get(name)), 40) for settings in (there, here)]
             raise CheckpointError(
-                f"{where} holds another architecture or setting: {name} is {there.get(name)} there, "
-                f"{here.get(name)} in this call: go on without changing it, or start a new run in another folder"
+                f"{where} holds another architecture or setting: {name} is {values[0]} there, "
+                f"{values[1]} in this call: go on without changing it, or start a new run in another folder"
             )
 
 

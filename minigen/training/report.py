@@ -34,6 +34,7 @@ class Plan:
     batch_size: int
     first_step: int
     out: Path | None
+    unit: str = "images"  # what `images` counts: of a text "windows"
 
     @property
     def steps(self) -> int:
@@ -103,20 +104,20 @@ class PlainReporter:
         self._plan = plan
         start = f" from step {plan.first_step}" if plan.first_step else ""
         self._line(
-            f"training {plan.kind} on {plan.images} images{start}: {plan.epochs} epochs of {plan.batches} steps "
+            f"training {plan.kind} on {plan.images} {plan.unit}{start}: {plan.epochs} epochs of {plan.batches} steps "
             f"with batches of {plan.batch_size}"
         )
 
     def step(self, done: StepReport) -> None:
         """A line when it is time for one."""
         if time.monotonic() - self._last >= self._seconds:
-            speed = f"{done.images_per_second:,.0f} images/s"
+            speed = f"{done.images_per_second:,.0f} {self._unit}/s"
             self._line(f"{self._where(done.epoch, done.step)}  {figures(done.losses)}  {speed}")
 
     def epoch(self, row: Row) -> None:
         """A line with the epoch's means and test figures."""
         shown = {name: row[name] for name in row if name not in ("epoch", "step", *TIMING)}
-        speed = f"{row['images_per_second']:,.0f} images/s"
+        speed = f"{row['images_per_second']:,.0f} {self._unit}/s"
         self._line(f"{self._where(int(row['epoch']), int(row['step']))}  {figures(shown)}  {speed}")
 
     def notice(self, text: str) -> None:
@@ -125,6 +126,10 @@ class PlainReporter:
 
     def end(self) -> None:
         """Nothing."""
+
+    @property
+    def _unit(self) -> str:
+        return self._plan.unit if self._plan else "images"
 
     def _where(self, epoch: int, step: int) -> str:
         epochs = f"/{self._plan.epochs}" if self._plan else ""

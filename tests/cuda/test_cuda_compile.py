@@ -12,8 +12,8 @@ import pytest
 from cuda_matmul_cases import source
 
 from minigen.kernels import scalar
+from minigen.kernels.cuda import attention, elementwise, linear, random, reductions, rows
 from minigen.kernels.cuda import compile as cuda_compile
-from minigen.kernels.cuda import elementwise, linear, random, reductions
 from minigen.kernels.cuda.launch import FLOAT32, FLOAT64, RUNGS, Operand, Rung, matmul_launch
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 CAPABILITIES = ((7, 0), (8, 0), (9, 0))
 PLAIN, TRANSPOSED = Operand(4096, 1), Operand(1, 4096)
 MOST_SPILLED = 64  # bytes a thread
-OTHERS = {"epilogue.cu", "optimizers.cu", "random.cu", "reductions.cu"}
+OTHERS = {"attention.cu", "epilogue.cu", "optimizers.cu", "random.cu", "reductions.cu", "rows.cu"}
 
 
 def variants(rung: Rung, every_layout: bool) -> Iterator[tuple[str, ...]]:
@@ -87,6 +87,9 @@ def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
             prelude, expression = linear.formula(activation, 0.2, dtype)
             given = (*defines, f"ACTIVATION(x)={expression or '(x)'}")
             compiled(prelude + cuda_compile.read("epilogue.cu"), capability, given)
+        compiled(rows.source(dtype), capability, defines)
+        for width in (1, 32, attention.MOST_WIDE[dtype.itemsize]) if capability == (8, 0) else (32,):
+            compiled(attention.source(dtype), capability, (*defines, f"HEAD_WIDTH={width}"))
 
 
 def test_no_source_is_forgotten() -> None:

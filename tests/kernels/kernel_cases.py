@@ -22,6 +22,7 @@ ELEMENTWISE: dict[str, tuple[tuple[float, ...], int]] = {
     "exp": ((), 1),
     "gate": ((0.2,), 2),
     "gelu": ((), 1),
+    "gelu_slope": ((), 2),
     "leaky_relu": ((0.2,), 1),
     "log": ((), 1),
     "log1p": ((), 1),

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from kernel_cases import ELEMENTWISE, OPTIMIZERS, RANDOM, REDUCTIONS
+from row_cases import NAMES as ROWS
 
 from minigen import kernels
 from minigen.kernels import reference, scalar, scalar64, scalar_random
 
 
 def test_every_kernel_has_a_reference_and_a_row() -> None:
-    rows = {*ELEMENTWISE, *(name for name, _, _ in OPTIMIZERS), *RANDOM, *REDUCTIONS, "matmul"}
+    rows = {*ELEMENTWISE, *(name for name, _, _ in OPTIMIZERS), *RANDOM, *REDUCTIONS, *ROWS, "matmul"}
     assert set(kernels.__all__) == rows
     assert set(reference.__all__) == rows
 

@@ -20,8 +20,9 @@ def test_agrees_with_the_reference_in_every_layout(name: str, shape: tuple[int, 
     x = np.asarray(2 * np.random.default_rng(1).standard_normal(shape), dtype)
     plain = arguments(name, x)
     expected = getattr(reference, name)(*plain)
-    # x * logit may be fused with the sum: the error is relative to the terms, not to their difference
-    atol = 4 * np.finfo(dtype).eps if name == "bernoulli_nll" else 0.0
+    # x * logit may be fused with the sum: the error is relative to the terms, not to their difference; and the slope
+    # of gelu has a root at -0.75, where its terms cancel
+    atol = 4 * np.finfo(dtype).eps if name in ("bernoulli_nll", "gelu_slope") else 0.0
     # Phi(x) is ill-conditioned far to the left: rounding x by eps changes it by x^2 eps
     rtol = RTOL[dtype] * (5 if name == "gelu" else 1)
     for number, (layout, _) in enumerate(layouts(x)):

@@ -1,0 +1,179 @@
+"""Kernels over the rows of a matrix: the gradient of normalisation; the cross-entropy of a softmax and its gradient.
+
+A row is read from the cache again after it was reduced, where NumPy would pass over the whole matrix for every
+operation. All take C-contiguous or other arrays, float32 or float64, and return a new array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import scalar, scalar64
+from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
+from .jit import CONTRACT, LOOSE, Kernel, jit
+
+__all__ = ["cross_entropy", "cross_entropy_grad", "normalise_rows_grad"]
+
+Array = NDArray[Any]
+
+
+@jit(LOOSE)
+def _sum(x: Array) -> float:
+    total = x.dtype.type(0)
+    for j in range(x.size):
+        total += x[j]
+    return total
+
+
+@jit(LOOSE)
+def _sum_of_products(x: Array, y: Array) -> float:
+    total = x.dtype.type(0)
+    for j in range(x.size):
+        total += x[j] * y[j]
+    return total
+
+
+@jit(LOOSE)
+def _sum_of_squares(x: Array, mean: float) -> float:
+    total = x.dtype.type(0)
+    for j in range(x.size):
+        total += (x[j] - mean) * (x[j] - mean)
+    return total
+
+
+@jit(CONTRACT)
+def _standardise(x: Array, eps: float, out: Array) -> float:
+    """out = (x - mean) r, and r = (var + eps)^(-1/2)."""
+    number = x.dtype.type
+    share = number(1) / number(x.size)
+    mean = _sum(x) * share
+    r = number(1) / np.sqrt(_sum_of_squares(x, mean) * share + number(eps))
+    for j in range(x.size):
+        out[j] = (x[j] - mean) * r
+    return r
+
+
+@jit(CONTRACT)
+def _normalise_rows_grad(g: Array, x: Array, eps: float, out: Array) -> None:
+    share = x.dtype.type(1) / x.dtype.type(x.shape[1])
+    for i in range(x.shape[0]):
+        row, back = out[i], g[i]
+        r = _standardise(x[i], eps, row)
+        mean, along = _sum(back) * share, _sum_of_products(back, row) * share
+        for j in range(row.size):
+            row[j] = r * (back[j] - mean - row[j] * along)
+
+
+def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    formulas = (scalar if dtype == np.float32 else scalar64).FORMULAS
+    exp, log = formulas["exp"], formulas["log"]
+
+    @jit(LOOSE)
+    def total_of(x: Array, high: float) -> float:
+        total = x.dtype.type(0)
+        for j in range(x.size):
+            total += exp(x[j] - high)
+        return total
+
+    @jit(CONTRACT)
+    def log_total(x: Array) -> tuple[float, float]:
+        """(m, ln sum_j e^(x_j - m)) of a row, m its largest: apart, because their sum would lose digits."""
+        high = x[0]
+        for j in range(x.size):
+            high = x[j] if x[j] > high else high
+        return high, log(total_of(x, high))
+
+    return exp, log_total
+
+
+def _make_cross_entropy(dtype: np.dtype) -> Callable[..., Any]:
+    _, log_total = _make_terms(dtype)
+
+    @jit(CONTRACT)
+    def loss(logits: Array, targets: Array, out: Array) -> None:
+        for i in range(targets.size):
+            if targets[i] < 0:
+                out[i] = 0
+            else:
+                high, rest = log_total(logits[i])
+                out[i] = rest + (high - logits[i, targets[i]])
+
+    return loss
+
+
+def _make_cross_entropy_grad(dtype: np.dtype) -> Callable[..., Any]:
+    exp, log_total = _make_terms(dtype)
+
+    @jit(CONTRACT)
+    def gradient(g: Array, logits: Array, targets: Array, out: Array) -> None:
+        for i in range(targets.size):
+            row, x, weight = out[i], logits[i], g[i]
+            if targets[i] < 0:
+                row[:] = 0
+            else:
+                high, rest = log_total(x)
+                for j in range(row.size):
+                    row[j] = weight * exp((x[j] - high) - rest)
+                row[targets[i]] -= weight
+
+    return gradient
+
+
+_normalise_grad = Kernel("normalise_rows_grad", "mmdm", lambda dtype: _normalise_rows_grad)
+_cross_entropy = Kernel("cross_entropy", "mna", _make_cross_entropy)
+_cross_entropy_grad = Kernel("cross_entropy_grad", "amnm", _make_cross_entropy_grad)
+
+
+def normalise_rows_grad(g: Array, x: Array, eps: float) -> Array:
+    """dL/dx = r (g - mean(g) - y mean(g y)), row by row: r = (v + eps)^(-1/2), y = `normalise`(x)."""
+    x, g = _matrix("normalise_rows_grad", x), _matrix("normalise_rows_grad", g)
+    _require_alike("normalise_rows_grad", g, x, x.shape)
+    out = np.empty(x.shape, x.dtype)
+    _normalise_grad[x.dtype](g, x, eps, out)
+    return out
+
+
+def cross_entropy(logits: Array, targets: Array) -> Array:
+    """y_i = ln sum_j e^(logits_ij) - logits_i,targets_i, in nats: -ln p(target) of a softmax. 0 where the target < 0.
+
+    logits (M, n), targets (M,) integers below n.
+    """
+    logits, targets = _matrix("cross_entropy", logits), _targets(logits, targets)
+    out = np.empty(targets.shape, logits.dtype)
+    _cross_entropy[logits.dtype](logits, targets, out)
+    return out
+
+
+def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
+    """dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = targets_i]), 0 where the target < 0; g (M,)."""
+    logits, targets = _matrix("cross_entropy_grad", logits), _targets(logits, targets)
+    _require_alike("cross_entropy_grad", g, logits, targets.shape)
+    out = np.empty(logits.shape, logits.dtype)
+    _cross_entropy_grad[logits.dtype](np.ascontiguousarray(g), logits, targets, out)
+    return out
+
+
+def _matrix(name: str, x: Array) -> Array:
+    if x.ndim != 2:
+        raise ValueError(f"{name}: a matrix expected, got shape {x.shape}")
+    return np.ascontiguousarray(x)
+
+
+def _targets(logits: Array, targets: Array) -> Array:
+    if targets.shape != logits.shape[:1] or targets.dtype.kind not in "iu":
+        raise ValueError(f"cross_entropy: {len(logits)} whole numbers expected as targets, got {targets.shape} "
+                         f"{targets.dtype}")
+    if targets.size and targets.max() >= logits.shape[1]:
+        raise ValueError(f"cross_entropy: target {targets.max()}, expected below {logits.shape[1]}")
+    return np.ascontiguousarray(targets, np.int64)
+
+
+def _require_alike(name: str, g: Array, x: Array, shape: tuple[int, ...]) -> None:
+    if g.shape != shape:
+        raise ValueError(f"{name}: g of shape {shape} expected, got {g.shape}")
+    if g.dtype != x.dtype:
+        raise TypeError(f"{name}: g of {x.dtype} expected, got {g.dtype}")

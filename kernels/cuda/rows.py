@@ -1,0 +1,71 @@
+"""Kernels over the rows of a matrix on the GPU: the gradient of normalisation; cross-entropy and its gradient.
+
+The functions of `kernels.cpu.rows`, for arrays on the GPU; the kernels are those of rows.cu.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from . import compile as cuda_compile
+from . import device, reductions
+from .launch import FLOAT32, reduction_launch
+
+__all__ = ["cross_entropy", "cross_entropy_grad", "normalise_rows_grad", "source"]
+
+Array = Any  # cupy.ndarray
+
+
+@functools.cache
+def source(dtype: np.dtype) -> str:
+    """The CUDA source for a dtype: that of the reductions, then rows.cu."""
+    return f"{reductions.source(dtype)}\n{cuda_compile.read('rows.cu')}"
+
+
+def normalise_rows_grad(g: Array, x: Array, eps: float) -> Array:
+    """dL/dx = r (g - mean(g) - y mean(g y)), row by row: r = (v + eps)^(-1/2), y = `normalise`(x)."""
+    _require("normalise_rows_grad", x, g, x.shape)
+    return _start("normalise_rows_grad", x.shape, x, [g, x], eps)
+
+
+def cross_entropy(logits: Array, targets: Array) -> Array:
+    """y_i = ln sum_j e^(logits_ij) - logits_i,targets_i, in nats; 0 where the target is negative.
+
+    logits (M, n), targets (M,) int64 below n, which is not checked here: that would wait for the GPU.
+    """
+    _require("cross_entropy", logits)
+    return _start("cross_entropy", targets.shape, logits, [logits, _wide(targets)])
+
+
+def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
+    """dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = targets_i]), 0 where the target is negative; g (M,)."""
+    _require("cross_entropy_grad", logits, g, targets.shape)
+    return _start("cross_entropy_grad", logits.shape, logits, [g, logits, _wide(targets)])
+
+
+def _wide(targets: Array) -> Array:
+    return targets.astype(np.int64, copy=False)
+
+
+def _start(name: str, shape: tuple[int, ...], x: Array, arrays: list[Array], eps: float | None = None) -> Array:
+    out = device.empty(shape, x.dtype)
+    launch = reduction_launch(x.shape[0] if x.size else 0)
+    if x.dtype != FLOAT32:
+        launch = launch.with_defines("REAL=double")
+    rest = [] if eps is None else [x.dtype.type(eps)]
+    given = [device.contiguous(a) for a in arrays]
+    device.run(source(x.dtype), name, launch, [*given, out, np.int64(x.shape[1]), *rest])
+    return out
+
+
+def _require(name: str, x: Array, g: Array | None = None, shape: tuple[int, ...] = ()) -> None:
+    device.require_float(name, x)
+    if x.ndim != 2:
+        raise ValueError(f"{name}: a matrix expected, got shape {x.shape}")
+    if g is not None and g.shape != shape:
+        raise ValueError(f"{name}: g of shape {shape} expected, got {g.shape}")
+    if g is not None and g.dtype != x.dtype:
+        raise TypeError(f"{name}: g of {x.dtype} expected, got {g.dtype}")

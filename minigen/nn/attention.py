@@ -1,0 +1,87 @@
+"""Attention layers: how one position of a sequence learns of the others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..backend import Array, to_device
+from ..errors import ShapeError, UsageError
+from ..random import Generator
+from ..tensor import Tensor
+from .init import Initialiser, lecun_uniform
+from .layers import Dense
+from .module import Module
+
+__all__ = ["KeyValueCache", "SelfAttention"]
+
+
+class KeyValueCache:
+    """The keys and values of the positions that a layer has seen, so that the next one costs one query.
+
+    keys, values: (N, heads, time, D) arrays on `device`, of which the first `length` positions are filled.
+    """
+
+    def __init__(self, size: int, heads: int, time: int, width: int, dtype: str = "float32",
+                 device: str = "cpu") -> None:
+        self.keys, self.values = (to_device(np.zeros((size, heads, time, width), dtype), device) for _ in range(2))
+        self.length = 0
+
+    def append(self, keys: Array, values: Array) -> tuple[Array, Array]:
+        """Take in (N, heads, t, D) more; all keys and values until here. ShapeError where they do not fit."""
+        end = self.length + keys.shape[2]
+        if end > self.keys.shape[2]:
+            raise ShapeError(f"the cache holds {self.keys.shape[2]} positions, got {end}: begin a new one")
+        self.keys[:, :, self.length:end] = keys
+        self.values[:, :, self.length:end] = values
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+class SelfAttention(Module):
+    """Causal multi-head self-attention: x (N, T, width) gives the same shape, position t from positions 1 .. t alone.
+
+        [Q K V] = x W + b,   Y_h = softmax(Q_h K_h^T / sqrt(D) + mask) V_h,   y = [Y_1 .. Y_heads] W_o + b_o
+
+    Vaswani et al. 2017, arXiv:1706.03762, equation 1 and section 3.2.2, with D = width / heads and a mask of -infinity
+    where a key comes after its query. `init` draws W, `init_out` W_o.
+    """
+
+    def __init__(self, width: int, heads: int, *, init: Initialiser = lecun_uniform,
+                 init_out: Initialiser = lecun_uniform, rng: Generator | None = None) -> None:
+        if heads < 1 or width % heads:
+            raise UsageError(f"SelfAttention({width}, {heads}): the width must be a multiple of the number of heads")
+        self.heads = heads
+        self.qkv = Dense(width, 3 * width, init=init, rng=rng)
+        self.out = Dense(width, width, init=init_out, rng=rng)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """`lengths` (N,): how many positions of each sequence are there, for sequences that were padded."""
+        if lengths is None:
+            each = ops.sum(ops.astype(x.detach()[:, :0], dtype="int64"), axis=(1, 2))
+            lengths = ops.full_like(each, value=x.shape[1])
+        return self.out(ops.self_attention(self.qkv(x), lengths, heads=self.heads, causal=True))
+
+    def extend(self, x: Tensor, cache: KeyValueCache) -> Tensor:
+        """The same for x (N, t, width) that follows on the positions in `cache`, which takes them in."""
+        q, k, v = ops.split_heads(self.qkv(x), self.heads)
+        keys, values = cache.append(k.data, v.data)
+        return self.out(ops.merge_heads(ops.attention(q, Tensor(keys), Tensor(values), _before(x, cache))))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """The map of each head, softmax(...): (N, heads, T, T), a row for each query."""
+        q, k, _ = ops.split_heads(self.qkv(x), self.heads)
+        return ops.attention_weights(q, k, _mask(np.tri(x.shape[1], dtype=bool), x.device))
+
+    def describe(self) -> str:
+        return f"SelfAttention({self.out.weight.shape[0]}, heads={self.heads})"
+
+
+def _before(x: Tensor, cache: KeyValueCache) -> Tensor | None:
+    """(new, length): which keys come before each of the new queries; None where all do."""
+    new = x.shape[1]
+    return _mask(np.tri(new, cache.length, cache.length - new, dtype=bool), x.device) if new > 1 else None
+
+
+def _mask(seen: np.ndarray, device: str) -> Tensor:
+    return Tensor(to_device(seen, device))

@@ -1,0 +1,123 @@
+"""Pictures of a language model: the loss in nats and bits, what each head looks at, what could have come next.
+
+Symbols are shown as they are, but a space as an open box, a line end as a return arrow, and what the font lacks by its
+code point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from .checkpoint import atomic_file
+from .errors import DataError, ShapeError
+
+__all__ = ["label", "save_attention", "save_next_tokens", "save_text_losses"]
+
+_DPI = 120
+_STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#7A7A7A", ":"))
+_MARKS = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5", "$": "\\$", "\ufffd": "?"}
+
+
+def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *, xlabel: str = "epoch") -> None:
+    """The losses of a run, one value an epoch, in nats per token on the left and in bits on the right."""
+    if not curves or not all(len(values) for values in curves.values()):
+        raise DataError(f"save_text_losses: got curves {list(curves)} with nothing in one; expected values to draw")
+    figure = Figure(figsize=(7, 4), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    for number, (name, values) in enumerate(curves.items()):
+        colour, style = _STYLES[number % len(_STYLES)]
+        marker = "o" if len(values) <= 30 else None
+        axes.plot(range(1, len(values) + 1), values, style, color=colour, label=name, marker=marker, markersize=4)
+    axes.set(xlabel=xlabel, ylabel="nats per token")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines["top"].set_visible(False)
+    axes.legend(frameon=False)
+    bits = axes.secondary_yaxis("right", functions=(_to_bits, _to_nats))
+    bits.set_ylabel("bits per token")
+    _save(figure, path)
+
+
+def save_attention(maps: NDArray[Any], symbols: Sequence[str], path: str | Path) -> None:
+    """What each head looks at: maps (layers, heads, T, T), a row for each query, over the T `symbols` read.
+
+    A layer is a row of pictures. Dark is a weight of 1; each row of a map sums to 1.
+    """
+    if maps.ndim != 4 or maps.shape[2:] != (len(symbols), len(symbols)):
+        raise ShapeError(f"save_attention: maps {maps.shape}, {len(symbols)} symbols; expected (layers, heads, T, T)")
+    layers, heads, time, _ = maps.shape
+    figure = Figure(figsize=(0.6 + 2.2 * heads, 0.4 + 2.3 * layers), dpi=_DPI, layout="constrained")
+    grid: Any = figure.subplots(layers, heads, squeeze=False)
+    names = [label(symbol) for symbol in symbols]
+    for layer, head in np.ndindex(layers, heads):
+        axes = grid[layer, head]
+        axes.imshow(maps[layer, head], cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
+        axes.set_xticks(range(time), names if layer == layers - 1 else [""] * time, fontsize=5, rotation=90)
+        axes.set_yticks(range(time), names if head == 0 else [""] * time, fontsize=5)
+        axes.tick_params(length=0, pad=1)
+    figure.supxlabel("key: what is looked at", fontsize=8)
+    figure.supylabel("query: where from", fontsize=8)
+    _save(figure, path)
+
+
+def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabulary: Sequence[str], path: str | Path, *,
+                     choices: int = 5) -> None:
+    """The likeliest next symbols along a text, and how surprising the one that came was.
+
+    probabilities (T, symbols) after each of the `tokens` (T,); `vocabulary` names the symbols. A column is a place of
+    the text: its `choices` likeliest continuations with their probability in per cent, the one that came framed; the
+    curve above is -log2 p of that one, in bits.
+    """
+    if probabilities.shape != (len(tokens), len(vocabulary)) or len(tokens) < 2:
+        raise ShapeError(f"save_next_tokens: probabilities {probabilities.shape}, {len(tokens)} tokens (2 or more) of "
+                         f"{len(vocabulary)} symbols; expected (tokens, symbols)")
+    p, came = probabilities[:-1], np.asarray(tokens)[1:]
+    order = np.argsort(-p, axis=1, kind="stable")[:, :choices]
+    shown = np.take_along_axis(p, order, 1)
+    figure = Figure(figsize=(1.5 + 0.42 * len(came), 1.8 + 0.42 * shown.shape[1]), dpi=_DPI, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, shown.shape[1] / 2))
+    above.bar(range(len(came)), -np.log2(np.maximum(p[np.arange(len(came)), came], 1e-12)), color="#0072B2")
+    above.set_ylabel("bits", fontsize=8)
+    above.spines[["top", "right"]].set_visible(False)
+    below.imshow(shown.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    for place, rank in np.ndindex(shown.shape):
+        colour = "white" if shown[place, rank] > 0.6 else "black"
+        right = order[place, rank] == came[place]
+        name = label(vocabulary[int(order[place, rank])])
+        below.text(place, rank, f"{name}\n{100 * shown[place, rank]:.0f}", ha="center", va="center", fontsize=7,
+                   color=colour,
+                   bbox={"boxstyle": "square", "fill": False, "edgecolor": "#D55E00"} if right else None)
+    below.set_xticks(range(len(came)), [label(vocabulary[int(i)]) for i in tokens[:-1]], fontsize=8)
+    below.set_yticks(range(shown.shape[1]), [f"{rank + 1}." for rank in range(shown.shape[1])], fontsize=7)
+    below.set_xlabel("after this symbol; the one that came is framed", fontsize=8)
+    _save(figure, path)
+
+
+def _to_bits(nats: Any) -> Any:
+    return nats / math.log(2)
+
+
+def _to_nats(bits: Any) -> Any:
+    return bits * math.log(2)
+
+
+def label(symbol: str) -> str:
+    """A symbol as a picture can show it."""
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    return "".join(_MARKS[c] if c in _MARKS else c if c.isprintable() and font.get_char_index(ord(c))
+                   else f"U+{ord(c):04X}" for c in symbol)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with atomic_file(Path(path)) as stream:
+        figure.savefig(stream, format="png")

@@ -1,0 +1,87 @@
+"""Rows and attention on the GPU against the reference: ragged shapes, masks, lengths, the order of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_on import on
+
+from minigen.kernels import reference
+from minigen.kernels.cuda import attention, rows
+
+CUDA = {**{name: getattr(rows, name) for name in rows.__all__}, **{n: getattr(attention, n) for n in attention.__all__}}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["normalise_rows_grad", "cross_entropy", "cross_entropy_grad"])
+def test_rows_agree_with_the_reference(machine: Any, monkeypatch: Any, name: str, dtype: type) -> None:
+    on(machine, monkeypatch)
+    rng = np.random.default_rng(0)
+    for m, n in ((0, 3), (1, 1), (3, 33), (2, 300)):
+        x, g, targets = 3 * rng.standard_normal((m, n)), rng.standard_normal((m, n)), rng.integers(-1, n, m)
+        arrays = {"normalise_rows_grad": [g, x], "cross_entropy": [x, targets],
+                  "cross_entropy_grad": [g[:, 0], x, targets]}[name]
+        arrays = [np.ascontiguousarray(a, dtype if a.dtype.kind == "f" else np.int64) for a in arrays]
+        rest = [0.1] if name.startswith("normalise") else []
+        actual = machine.numpy(CUDA[name](*map(machine.array, arrays), *rest))
+        expected = getattr(reference, name)(*arrays, *rest)
+        assert actual.dtype == dtype and actual.shape == expected.shape and np.isfinite(actual).all()
+        np.testing.assert_allclose(actual, expected, atol=40 * np.finfo(dtype).eps, rtol=40 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_agrees_with_the_reference(machine: Any, monkeypatch: Any, causal: bool, dtype: type) -> None:
+    on(machine, monkeypatch)
+    rng = np.random.default_rng(0)
+    for n, t, heads, width in ((0, 3, 1, 2), (2, 5, 2, 3), (1, 33, 2, 3), (3, 40, 1, 40)):
+        lengths = rng.integers(0, t + 1, n)
+        lengths[:1] = t
+        qkv = rng.standard_normal((n, t, 3 * heads * width)).astype(dtype)
+        g = rng.standard_normal((n, t, heads * width)).astype(dtype)
+        given = [machine.array(a) for a in (g, qkv, lengths)]
+        y = machine.numpy(attention.self_attention(*given[1:], heads=heads, causal=causal))
+        slope = machine.numpy(attention.self_attention_grad(*given, heads=heads, causal=causal))
+        for actual, expected in (
+            (y, reference.self_attention(qkv, lengths, heads=heads, causal=causal)),
+            (slope, reference.self_attention_grad(g, qkv, lengths, heads=heads, causal=causal)),
+        ):
+            assert actual.dtype == dtype and actual.shape == expected.shape and np.isfinite(actual).all()
+            bound = 100 * np.finfo(dtype).eps
+            np.testing.assert_allclose(actual, expected, atol=bound, rtol=bound)
+
+
+def test_the_order_of_threads_does_not_matter(emulated: Any, monkeypatch: Any) -> None:
+    rng = np.random.default_rng(1)
+    qkv, g, lengths = rng.standard_normal((1, 34, 18)), rng.standard_normal((1, 34, 6)), np.array([30])
+    results = []
+    for reverse in (False, True):
+        on(emulated(reverse), monkeypatch)
+        results.append([attention.self_attention(qkv, lengths, heads=2, causal=True).tobytes(),
+                        attention.self_attention_grad(g, qkv, lengths, heads=2, causal=True).tobytes(),
+                        rows.normalise_rows_grad(g[0], g[0, ::-1].copy(), 0.1).tobytes(),
+                        rows.cross_entropy_grad(g[0, :, 0].copy(), g[0], np.arange(34) % 7 - 1).tobytes()])
+    assert results[0] == results[1]
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    qkv, lengths = np.zeros((2, 4, 12)), np.array([4, 4])
+    with pytest.raises(ValueError, match="multiple of 5 heads"):
+        attention.self_attention(qkv, lengths, heads=5, causal=True)
+    with pytest.raises(ValueError, match="one number of keys"):
+        attention.self_attention(qkv, lengths[:1], heads=2, causal=True)
+    with pytest.raises(ValueError, match="heads 65 wide, at most 64"):
+        attention.self_attention(np.zeros((2, 4, 195)), lengths, heads=1, causal=True)
+    with pytest.raises(ValueError, match="g of shape"):
+        attention.self_attention_grad(qkv, qkv, lengths, heads=2, causal=True)
+    with pytest.raises(ValueError, match="a matrix expected"):
+        rows.cross_entropy(np.zeros(4), lengths)
+    with pytest.raises(TypeError, match="got int64"):
+        rows.cross_entropy(np.zeros((3, 4), int), lengths)
+
+
+def test_shared_memory_of_the_widest_heads_fits() -> None:
+    for dtype, most in attention.MOST_WIDE.items():
+        assert dtype * (2 * 32 * (most + 1) + 2 * 8 * most) <= 48 * 1024

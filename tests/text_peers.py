@@ -1,0 +1,171 @@
+"""The GPT beside PyTorch's: the same model, weights, batches and threads; a training step, and drawing text.
+
+Needs the extra `compare`. First both are trained from the same weights on the same batches, --steps of them, and
+held to the same losses at the beginning: with 2000 steps and --text tinyshakespeare this is the recipe that nanoGPT's
+README gives for a CPU, and the losses on held-out text are those to compare with its 1.88. Then they are timed in one
+process, alternating, in rounds; the figure is the median of the rounds, by the wall clock and by the time of the
+processor. PyTorch has its fused attention (scaled_dot_product_attention) and its fused AdamW. The text is drawn by
+minigen with its cache of keys and values, by PyTorch without one, as nanoGPT does it.
+
+Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--data-dir DIR]
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch.nn import functional
+
+import minigen as mg
+from minigen.data import CharacterTokenizer, Loader, load_text, split_text
+from minigen.models.generate import generate
+from minigen.training.heap import keep_freed_memory
+
+BATCH = 12
+
+
+class TorchBlock(torch.nn.Module):
+    """minigen.models.gpt.Block."""
+
+    def __init__(self, block: mg.models.gpt.Block) -> None:
+        super().__init__()
+        self.heads = block.attention.heads
+        self.norm_1, self.norm_2 = norm(block.norm_1), norm(block.norm_2)
+        self.qkv, self.out = linear(block.attention.qkv), linear(block.attention.out)
+        self.up, self.down = linear(block.up), linear(block.down)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, t, width = x.shape
+        parts = self.qkv(self.norm_1(x)).split(width, 2)
+        q, k, v = (part.view(n, t, self.heads, width // self.heads).transpose(1, 2) for part in parts)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).contiguous().view(n, t, width))
+        return x + self.down(functional.gelu(self.up(self.norm_2(x))))
+
+
+class TorchGPT(torch.nn.Module):
+    """minigen.models.GPT, with the same weights."""
+
+    def __init__(self, gpt: mg.models.GPT) -> None:
+        super().__init__()
+        self.config, self.schedule = gpt.config, gpt.schedule
+        self.tokens = torch.nn.Parameter(torch.tensor(gpt.tokens.weight.numpy().copy()))
+        self.positions = torch.nn.Parameter(torch.tensor(gpt.positions.weight.numpy().copy()))
+        self.blocks = torch.nn.ModuleList(TorchBlock(block) for block in gpt.blocks)
+        self.norm = norm(gpt.norm)
+        groups = [{"params": [p for p in self.parameters() if (p.ndim == 2) == matrix], "weight_decay": decay}
+                  for matrix, decay in ((True, gpt.config.weight_decay), (False, 0.0))]
+        self.optimizer = torch.optim.AdamW(groups, gpt.config.lr, (0.9, gpt.config.beta2), fused=True)
+        self.steps = 0
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = functional.embedding(tokens, self.tokens) + self.positions[:tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return functional.linear(self.norm(x), self.tokens)
+
+    def train_step(self, windows: np.ndarray) -> float:
+        batch = torch.from_numpy(windows.copy())
+        loss = functional.cross_entropy(self(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.config.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * self.schedule(self.steps)
+        self.optimizer.step()
+        self.steps += 1
+        return loss.item()
+
+    @torch.no_grad()
+    def draw(self, length: int) -> None:
+        """nanoGPT's `generate`: the last `context` tokens are read again for each."""
+        tokens = torch.zeros(1, 1, dtype=torch.long)
+        for _ in range(length):
+            logits = self(tokens[:, -self.config.context:])[:, -1]
+            drawn = torch.multinomial(functional.softmax(logits, -1), 1)
+            tokens = torch.cat((tokens, drawn), 1)
+
+
+    @torch.no_grad()
+    def evaluate(self, windows: np.ndarray) -> float:
+        """Nats per token on held-out windows."""
+        batch = torch.from_numpy(windows.copy())
+        losses = [functional.cross_entropy(self(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
+                  for part in batch.split(64)]
+        return float(sum(losses)) / batch[:, 1:].numel()
+
+
+def linear(dense: mg.nn.Dense) -> torch.nn.Linear:
+    layer = torch.nn.Linear(*dense.weight.shape)
+    layer.weight.data = torch.tensor(dense.weight.numpy().T.copy())
+    layer.bias.data = torch.tensor(dense.bias.numpy().copy())
+    return layer
+
+
+def norm(layer: mg.nn.LayerNorm) -> torch.nn.LayerNorm:
+    return torch.nn.LayerNorm(layer.scale.size, eps=layer.eps)
+
+
+def timed(function) -> tuple[float, float]:
+    """Seconds on the wall, and of the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def compare(name: str, ours, theirs, rounds: int, count: int, unit: str) -> None:
+    """Print what one of `count` costs, in ms, for both, and how many times as long PyTorch takes."""
+    times = [(*timed(ours), *timed(theirs)) for _ in range(rounds)]
+    for kind, a, b in (("wall", 0, 2), ("processor", 1, 3)):
+        ratios = sorted(row[b] / row[a] for row in times)
+        mine, other = (statistics.median(row[i] for row in times) / count * 1e3 for i in (a, b))
+        low, high = ratios[rounds // 4], ratios[3 * rounds // 4]
+        print(f"{name:<10} {kind:<10} minigen {mine:8.3f} ms, PyTorch {other:8.3f} ms {unit}: "
+              f"{statistics.median(ratios):5.2f}x ({low:.2f}-{high:.2f})", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--text", default="austen", help="austen, tinyshakespeare or a file")
+    parser.add_argument("--data-dir", help="folder with tinyshakespeare.txt")
+    parser.add_argument("--steps", type=int, default=20)
+    args = parser.parse_args()
+    tokenizer = CharacterTokenizer((raw := load_text(args.text, data_dir=args.data_dir)).text)
+    preset = {**mg.models.GPT.PRESETS["nanogpt"], "tokenizer": tokenizer.describe()}
+    data, held_out = split_text(raw, preset["context"], tokenizer)
+    loader = Loader(len(data), BATCH, 0)
+    places = [loader.position(step) for step in range(args.steps)]
+    batches = [data.batch(loader.batch(epoch, index), epoch) for epoch, index in places]
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    print(f"{args.threads} thread(s), PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
+    with threadpool_limits(args.threads, "blas"):
+        gpt = mg.models.GPT(**preset)
+        peer = TorchGPT(gpt)
+        losses = [(gpt.train_step(batch)["loss"], peer.train_step(batch)) for batch in batches]
+        worst = max(abs(a - b) / b for a, b in losses[:20])
+        print(f"losses of the first {len(losses[:20])} steps differ by {worst:.1e} at most, relative")
+        assert worst < 1e-3, "not the same computation"
+        ours, theirs = gpt.evaluate(held_out.items)["loss"], peer.evaluate(held_out.items)
+        print(f"after {args.steps} steps, held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
+              flush=True)
+        compare("training", lambda: [gpt.train_step(b) for b in batches[:5]],
+                lambda: [peer.train_step(b) for b in batches[:5]], args.rounds, 5, "a step")
+        gpt.eval()
+        start = np.zeros((1, 1), int)
+
+        def draw() -> None:
+            for _ in itertools.islice(generate(gpt, start, mg.Generator(0)), 256):
+                pass
+
+        compare("drawing", draw, lambda: peer.draw(256), max(3, args.rounds // 5), 256, "a token")
+
+
+if __name__ == "__main__":
+    main()
