@@ -7,7 +7,6 @@ import numpy as np
 from ..autograd import op
 from ..backend import Array, device_of, namespace
 from ..backend import to_device as moved
-from ..errors import DataError, DTypeError
 from ..tensor import Tensor
 from .elementwise import log
 
@@ -27,7 +26,6 @@ __all__ = [
     "neg",
     "not_equal",
     "pow",
-    "require_unit",
     "sign",
     "sub",
     "to_device",
@@ -153,22 +151,6 @@ def clip(x: Array, *, low: float, high: float) -> Array:
 @clip.vjp
 def _(g, y, x, *, low, high):
     return where(equal(x, y), g, 0.0)
-
-
-@op
-def require_unit(x: Array) -> Array:
-    """y = x, where it is float and lies in [0, 1],  dL/dx = g;  otherwise DTypeError or DataError"""
-    if x.dtype.kind != "f":
-        raise DTypeError(f"images are {x.dtype}, expected uint8, or float32 in [0, 1]")
-    # Written so that NaN, for which every comparison is false, does not pass; rounding may carry a value over the edge.
-    if x.size and not (x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
-        raise DataError(f"images have values from {x.min():g} to {x.max():g}, expected uint8, or float32 in [0, 1]")
-    return x.copy()
-
-
-@require_unit.vjp
-def _(g, y, x):
-    return g
 
 
 @op
