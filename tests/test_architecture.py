@@ -55,7 +55,8 @@ MAY_IMPORT = {
 ANYTHING = {"__init__", "__main__"}
 # The one import that points up: `tensor` spells out operators and backward, which are defined above it.
 EXCEPTIONS = {("tensor", "autograd"), ("tensor", "ops")}
-# Packages that only some rooms may import; the doctor outside kernels/cpu/ asks Numba for its settings, and the cache of compiled kernels, in a private folder and under a digest, is a pickle because Numba makes it one.
+# Packages that only some rooms may import; the doctor, outside kernels/cpu/, asks Numba for its settings, and the cache
+# of compiled kernels, in a private folder and under a digest, is a pickle because Numba makes it one.
 ASKS_NUMBA = ("minigen/cli/doctor.py",)
 ONLY_IN = {
     "cupy": ("minigen/backend.py", "kernels/cuda/"),

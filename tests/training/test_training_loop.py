@@ -159,7 +159,8 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path):
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
     train(FakeModel(), pictures(), epochs=np.int64(1), batch_size=np.uint8(16), seed=np.int64(0), out=tmp_path)
-    assert RunFolder(tmp_path).read_record()["training"] == {"epochs": 1, "batch_size": 16, "seed": 0, "compiled": False}
+    training = RunFolder(tmp_path).read_record()["training"]
+    assert training == {"epochs": 1, "batch_size": 16, "seed": 0, "compiled": False}
 
 
 def test_floats_of_any_width_and_layout_are_trained_on():
