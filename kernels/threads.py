@@ -7,7 +7,9 @@ No result depends on the number. `MINIGEN_THREADS` is the number to begin with; 
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
+from typing import SupportsIndex
 
 __all__ = ["get_threads", "may_start_threads", "processors", "set_threads"]
 
@@ -35,15 +37,15 @@ def get_threads() -> int:
     return _chosen
 
 
-def set_threads(n: int) -> None:
+def set_threads(n: SupportsIndex) -> None:
     """Let kernels and BLAS use `n` threads from now on, or as many as there are processors if those are fewer.
 
     Raises ValueError unless n is a whole number of at least 1.
     """
     global _chosen
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1:
         raise ValueError(f"set_threads({n!r}): the number of threads is a whole number of at least 1")
-    _chosen = min(n, processors())
+    _chosen = min(operator.index(n), processors())
     _limit_blas(_chosen)
 
 

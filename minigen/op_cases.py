@@ -203,7 +203,6 @@ def cases() -> list[Case]:
               (a,), (empty,)),
         _rows("where", ops.where, np.where, (chosen, a, b), (chosen, row, scalar), (chosen[:, :1], column, row),
               (np.zeros((0, 1), bool), empty, row)),
-        _rows("require_unit", ops.require_unit, lambda x: x, (_sigmoid(a),), (empty,)),
         _rows("astype", lambda x: ops.astype(x, dtype=np.dtype("float64")), np.float64, (a,), (empty,)),
         _rows("full_like", lambda x: ops.full_like(x, value=0.5), lambda x: np.full(x.shape, 0.5), (a,), (cube,),
               (empty,)),

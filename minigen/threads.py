@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 from .errors import UsageError
 from .kernels import threads as _kernels
+from .kernels.threads import processors
 
-__all__ = ["get_threads", "set_threads"]
+__all__ = ["get_threads", "processors", "set_threads"]
 
 
 def get_threads() -> int:
@@ -19,7 +22,7 @@ def get_threads() -> int:
         raise UsageError(str(error)) from None
 
 
-def set_threads(n: int) -> None:
+def set_threads(n: SupportsIndex) -> None:
     """Use `n` threads from now on, in kernels and in BLAS; as many as there are processors if those are fewer.
 
     The results of a computation do not depend on it, only its time. UsageError unless n is a whole number of at

@@ -19,7 +19,7 @@ OPS = {*AUTOGRAD, *KERNELS, "autograd"}
 TOOLS = {*OPS, "ops"}
 LAYERS = {*TOOLS, "random", "checkpoint"}
 MODELS = {*LAYERS, "nn", "losses", "optim", "metrics", "data"}
-TRAINING = {*MODELS, "models", "plots", "text_plots", "debug", "gradcheck", "draw", "program"}
+TRAINING = {*MODELS, "models", "plots", "text_plots", "debug", "gradcheck", "draw", "program", "threads"}
 MAY_IMPORT = {
     "errors": set(),
     "kernels": set(),
@@ -49,16 +49,16 @@ MAY_IMPORT = {
     "peers": {*LAYERS, "nn", "models"},
     "text_plots": {"errors", "checkpoint"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "threads", "bench_plots", "evaluation_plots", "inspection_plots",
+    "cli": {*TRAINING, "training", "op_cases", "bench_plots", "evaluation_plots", "inspection_plots",
             "peers"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
 # The one import that points up: `tensor` spells out operators and backward, which are defined above it.
 EXCEPTIONS = {("tensor", "autograd"), ("tensor", "ops")}
-# Packages that only some rooms may import; two files outside kernels/cpu/ ask Numba how many threads it has, and
-# the cache of compiled kernels, in a private folder and under a digest, is a pickle because Numba makes it one.
-ASKS_NUMBA = ("minigen/cli/doctor.py", "minigen/training/record.py")
+# Packages that only some rooms may import; the doctor, outside kernels/cpu/, asks Numba for its settings, and the cache
+# of compiled kernels, in a private folder and under a digest, is a pickle because Numba makes it one.
+ASKS_NUMBA = ("minigen/cli/doctor.py",)
 ONLY_IN = {
     "cupy": ("minigen/backend.py", "kernels/cuda/"),
     "numba": ("kernels/cpu/", *ASKS_NUMBA),

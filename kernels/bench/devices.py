@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..threads import processors
 from .check import product_fault
 from .device import Device
 from .ladder import Case
-from .machine import blas_threads, cores
+from .machine import blas_threads
 from .timing import Timing, alternate, wall
 
 __all__ = ["BATCHES", "SIZES", "Comparison", "crossover", "measure_matmul", "measure_steps"]
@@ -91,7 +92,7 @@ def measure_matmul(
 
     Raises ArithmeticError for a product that is wrong.
     """
-    threads = threads or cores()
+    threads = threads or processors()
     for size in sizes:
         case = Case("cubes", size, size, size)
         a, b = case.operands(dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -15,8 +14,9 @@ import threadpoolctl
 
 from ..cpu.limits import processor
 from ..cpu.matmul.host import features, tile_for
+from ..threads import processors
 
-__all__ = ["Cache", "blas_threads", "caches", "cores", "describe", "in_words", "last_cache"]
+__all__ = ["Cache", "blas_threads", "caches", "describe", "in_words", "last_cache"]
 
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -34,12 +34,6 @@ class Cache(NamedTuple):
 
 
 _ASSUMED = (Cache("L1", 32 << 10, 1), Cache("L2", 1 << 20, 1), Cache("L3", 32 << 20, 1))
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def caches(folder: Path = _CACHES) -> tuple[tuple[Cache, ...], bool]:
@@ -74,7 +68,7 @@ def describe() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "design": processor(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": cores(),
+        "cores": processors(),
         "vector_bits": tile_for(np.dtype(np.float32)).width * 32,
         "instructions": [name for name in _VECTORS if name in has],
         "caches": [{"level": c.name, "bytes": c.size, "shared_by": c.shared_by} for c in found],

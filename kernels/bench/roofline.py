@@ -36,7 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cpu.limits import Chains, chains_for, stream_copy
-from .machine import Cache, caches, cores
+from ..threads import processors
+from .machine import Cache, caches
 from .timing import Stopwatch, Timing, alternate
 
 __all__ = ["Bandwidth", "Peak", "Roofline", "measure_bandwidth", "measure_peak", "measure_roofline", "thread_counts"]
@@ -114,7 +115,7 @@ class Roofline:
 
 def thread_counts() -> tuple[int, ...]:
     """1, 2, 4 ... and all cores."""
-    most = cores()
+    most = processors()
     return tuple(sorted({most, *(1 << i for i in range(most.bit_length()) if 1 << i <= most)}))
 
 

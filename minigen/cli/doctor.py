@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -71,13 +70,13 @@ def _processor() -> Finding:
 
 
 def _threads() -> Finding:
-    import numba
     import threadpoolctl
+
+    from ..threads import get_threads, processors
 
     pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     blas = ", ".join(f"{pool['internal_api']} {pool['version']} with {pool['num_threads']}" for pool in pools)
-    numbers = f"{os.cpu_count()} CPUs, Numba {numba.get_num_threads()}"
-    return Finding("threads", f"{numbers}, BLAS {blas or 'not recognised'}")
+    return Finding("threads", f"{get_threads()} on {processors()} processors; BLAS {blas or 'not recognised'}")
 
 
 def _compiler() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ from .suggest import Name, did_you_mean
 if TYPE_CHECKING:
     from ..data import Dataset
 
-__all__ = ["MNIST", "Place", "Whole", "data_options", "device_option", "hold_out", "load_split", "seed_option",
-           "source_of_run", "text_options"]
+__all__ = ["MNIST", "Place", "Positive", "Whole", "data_options", "device_option", "hold_out", "load_split",
+           "seed_option", "source_of_run", "text_options"]
 
 MNIST = "mnist"
 
@@ -39,6 +40,18 @@ class Whole(click.ParamType):
                 return number
         bounds = f"{self.low} or more" if self.high is None else f"from {self.low} to {self.high}"
         self.fail(f"{value!r} is not a whole number, {bounds}", param, ctx)
+
+
+class Positive(click.ParamType):
+    """A finite number above 0."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 < float(value) < math.inf:
+                return float(value)
+        self.fail(f"{value!r} is not a number above 0", param, ctx)
 
 
 class Place(click.ParamType):

@@ -14,6 +14,7 @@ from . import texts
 from .options import (
     MNIST,
     Place,
+    Positive,
     Whole,
     data_options,
     device_option,
@@ -50,15 +51,16 @@ def _presets() -> list[str]:
 @click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data. [default: the preset's]")
 @click.option("--batch-size", type=Whole(1), metavar="N", help="Images or windows a step. [default: the preset's]")
 @seed_option(None, "weights, order and noise. [default: 0]")
-@click.option("--lr", type=float, metavar="F", help="Learning rate of Adam. [default: the preset's]")
+@click.option("--lr", type=Positive(), metavar="F", help="Learning rate of Adam. [default: the preset's]")
 @data_options(None)
 @text_options
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
-@click.option("--compile/--no-compile", "compiled", default=True, help="The step as a program.")
+@click.option("--compile/--no-compile", "compiled", default=None,
+              help="Run the step as a compiled program, or as it is written. [default: compile]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
-def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bool, quiet: bool, **given: Any) -> None:
+def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE on images, or a GPT on text, and show what it learned.
 
     Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
@@ -92,7 +94,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, compiled: bo
             test_images=test,
             resume=resume,
             report=reporter,
-            compile=compiled,
+            compile=given["compiled"] is not False,
             device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)
@@ -108,6 +110,7 @@ def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, An
     rebuild(kind, record["model"]["config"], str(out / "config.json"))
     training = record["training"]
     before: dict[str, Any] = {name: training[name] for name in ("epochs", "batch_size", "seed")}
+    before["compiled"] = training.get("compiled")
     before["lr"] = record["model"]["config"].get("lr")
     if kind == texts.KIND:
         before.update(texts.as_before(record, given))

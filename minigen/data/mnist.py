@@ -193,4 +193,6 @@ def _check_hash(array: NDArray[np.uint8], path: Path, name: str, sample: bool) -
     hint = "fetch it again; images of your own are read with load_images (--data on the command line)"
     if came in known:
         hint = f"this is {known[came]}, not {name}"
+    if came == _FILES[name].sample:
+        hint = "this is the sample that comes with minigen: to use it, leave the data folder and MINIGEN_DATA unset"
     raise DataError(f"{path}: wrong hash: SHA-256 uncompressed is {came}, expected {pinned}; {hint}")

@@ -61,8 +61,8 @@ def kl_normal_literal(mu: Tensor, sigma: Tensor, *, per_sample: bool = False) ->
 def bernoulli_nll(logits: Tensor, x: TensorLike, *, per_sample: bool = False) -> Tensor:
     """-log p(x|z) = -sum_i [x_i log p_i + (1 - x_i) log(1 - p_i)], p = sigmoid(logits)   (L_rec, 4.2.2).
 
-    Computed as softplus(logit) - x logit, finite for every logit. logits, x (N, pixels); x in [0, 1], and a
-    likelihood in the strict sense for x in {0, 1}.
+    Computed as softplus(logit) - x logit, finite for every logit. logits, x (N, pixels); x in [0, 1], which
+    is not checked here, and a likelihood in the strict sense for x in {0, 1}.
     """
     _same(logits, x, "logits", "x")
     return _nats(ops.bernoulli_nll(logits, x), per_sample)

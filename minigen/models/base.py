@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .. import checkpoint, ops
+from .. import checkpoint
 from ..backend import to_device
+from ..data import to_unit
 from ..errors import CheckpointError, ShapeError, UsageError
 from ..host import trace
 from ..nn import Module
@@ -34,8 +35,14 @@ def figures(**losses: Tensor) -> Losses:
 
 
 def intensities(pixels: Tensor) -> Tensor:
-    """Pixels, uint8 or float32 in [0, 1], as float32 in [0, 1]."""
-    return pixels.astype("float32") / 255.0 if pixels.dtype == np.uint8 else ops.require_unit(pixels)
+    """Pixels, uint8 or float32 in [0, 1], as float32 in [0, 1].
+
+    A step that is being compiled trusts floats to lie there: its program asks for no values (`mg.train` looks at the
+    whole set before the first step).
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype("float32") / 255.0
+    return pixels if trace.ledger is not None else Tensor(to_unit(pixels.data))
 
 
 class GenerativeModel(Module):

@@ -71,7 +71,7 @@ def _unit_floats(array: np.ndarray, name: str) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-ADVICE = "train anew with a smaller learning rate (--lr)"
+ADVICE = "train anew with a smaller learning rate (--lr), in another folder (--out)"
 
 
 def not_finite(losses: Mapping[str, float]) -> str | None:

@@ -147,7 +147,8 @@ class _Run:
         """Take possession of the run folder, and of the state in it."""
         batch_size, epochs = self.loader.batch_size, self.epochs
         record = make_record(
-            self.model, self.data, self.test, epochs=epochs, batch_size=batch_size, seed=self.seed
+            self.model, self.data, self.test, epochs=epochs, batch_size=batch_size, seed=self.seed,
+            compiled=self.compile,
         )
         self.folder = folder
         if not resume:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Mapping
 from textwrap import shorten
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..data import Dataset, TextDataset
 from ..errors import CheckpointError, DataError, UsageError
+from ..threads import get_threads, processors
 from .model import Trainable
 
 __all__ = [
@@ -26,12 +26,12 @@ Record = dict[str, Any]
 
 def make_record(
     model: Trainable, data: Dataset | TextDataset, test: Dataset | TextDataset | None, *, epochs: int, batch_size: int,
-    seed: int,
+    seed: int, compiled: bool,
 ) -> Record:
     """All that decides the result, ready for JSON. No paths and no names of machines or users."""
     return {
         "model": {"kind": model.kind, "config": _listed(dataclasses.asdict(model.config))},
-        "training": {"epochs": epochs, "batch_size": batch_size, "seed": seed},
+        "training": {"epochs": epochs, "batch_size": batch_size, "seed": seed, "compiled": compiled},
         "data": _data(data),
         "test_data": _data(test) if test is not None else None,
         "versions": {name: _version(name) for name in ("minigen", "numpy", "numba")},
@@ -100,15 +100,11 @@ def _version(package: str) -> str:
 
 
 def _machine() -> Record:
-    import numba  # here, not above: importing minigen.training should cost nothing
-    import threadpoolctl
-
-    pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "threads": {"blas": max(pools, default=1), "numba": numba.get_num_threads()},
+        "processors": processors(),
+        "threads": get_threads(),
     }
 
 
@@ -176,7 +172,9 @@ def _require_same_settings(there: Record, here: Record, where: str) -> None:
 
 def surroundings_changed(saved: Record, new: Record) -> str | None:
     """A line for the user where the continuation need not be bitwise that of the uninterrupted run."""
-    for part, names in (("versions", ("minigen", "numpy", "numba")), ("machine", ("platform", "threads", "device"))):
+    changeable = (("versions", ("minigen", "numpy", "numba")), ("machine", ("platform", "device")),
+                  ("training", ("compiled",)))  # fmt: skip
+    for part, names in changeable:
         for name in names:
             there, here = saved[part].get(name, new[part].get(name)), new[part].get(name)
             if there != here:

@@ -104,8 +104,8 @@ class PlainReporter:
         self._plan = plan
         start = f" from step {plan.first_step}" if plan.first_step else ""
         self._line(
-            f"training {plan.kind} on {plan.images} {plan.unit}{start}: {plan.epochs} epochs of {plan.batches} steps "
-            f"with batches of {plan.batch_size}"
+            f"training {plan.kind} on {plan.images} {plan.unit}{start}: {_count(plan.epochs, 'epoch')} of "
+            f"{_count(plan.batches, 'step')} with batches of {plan.batch_size}"
         )
 
     def step(self, done: StepReport) -> None:
@@ -143,3 +143,8 @@ class PlainReporter:
 def figures(values: Mapping[str, float]) -> str:
     """`loss 104.2  kl 25.31`: names and four digits."""
     return "  ".join(f"{name} {value:#.4g}" for name, value in values.items())
+
+
+def _count(n: int, what: str) -> str:
+    """1 epoch, 2 epochs."""
+    return f"{n} {what}{'' if n == 1 else 's'}"

@@ -17,7 +17,7 @@ from minigen.kernels.bench import ladder, streaming
 from minigen.kernels.bench import roofline as limits
 from minigen.kernels.bench.device import Product
 from minigen.kernels.bench.devices import Comparison
-from minigen.kernels.bench.machine import cores
+from minigen.kernels.threads import processors
 
 SMALL = ("--quick", "--threads", "1", "--out", "b")
 
@@ -52,7 +52,7 @@ def written(folder, name):
     with Image.open(folder / "b" / f"{name}.png") as picture:
         picture.load()
         assert picture.width > 300 and len(picture.getcolors(1 << 24)) > 10
-    assert record["benchmark"] == name and record["asked"]["quick"] and record["machine"]["cores"] == cores()
+    assert record["benchmark"] == name and record["asked"]["quick"] and record["machine"]["cores"] == processors()
     return record
 
 
@@ -78,7 +78,7 @@ def test_one_rung_beside_blas(bench, tmp_path):
 
 
 def test_more_threads(bench, tmp_path):
-    if cores() < 2:
+    if processors() < 2:
         pytest.skip("one core")
     assert bench("matmul", "--quick", "--threads", "2,1", "--out", "b", "--shape", "5x7x3")[0] == 0
     one, two = written(tmp_path, "matmul")["results"]
@@ -164,8 +164,8 @@ def test_the_default_folder_is_a_new_one_each_time(bench, tmp_path):
         ("matmul --shape 64x784", "'64x784' is no shape: expected MxKxN, 1 to 16384 each"),
         ("matmul --shape 0x1x1", "'0x1x1' is no shape"),
         ("matmul --dtype float16", "no such dtype 'float16': choose from float32, float64; did you mean"),
-        ("matmul --budget 0", "invalid value for '--budget': 0"),
-        ("matmul --budget soon", "'soon' is not a valid float"),
+        ("matmul --budget 0", "invalid value for '--budget': '0' is not a number above 0"),
+        ("matmul --budget soon", "'soon' is not a number above 0"),
         ("matmul --device tpu", "no such device 'tpu': choose from cpu, gpu"),
         ("matmul --threads 0", "invalid value for '--threads': '0' is not a number of threads, or several as in 1,2"),
         ("roofline --threads two", "'two' is not a number of threads"),
@@ -180,7 +180,7 @@ def test_the_default_folder_is_a_new_one_each_time(bench, tmp_path):
     ],
 )
 def test_usage(bench, tmp_path, monkeypatch, words, message):
-    if cores() < 2 and words == "elementwise --threads 2":
+    if processors() < 2 and words == "elementwise --threads 2":
         pytest.skip("one core: refused before")
     code, out, err = bench(*words.split())
     assert (code, out) == (2, "") and err.startswith("minigen: error: ") and err.count("\n") == 1

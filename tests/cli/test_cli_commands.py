@@ -99,7 +99,7 @@ def test_resume_takes_the_latest_run_and_its_settings(command, images, tmp_path)
     with open(runs / "gan-document-2" / "history.csv", newline="") as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["1", "2", "3"]
     config = json.loads((runs / "gan-document-2" / "config.json").read_text())
-    assert config["training"] == {"epochs": 3, "batch_size": 16, "seed": 7}
+    assert config["training"] == {"epochs": 3, "batch_size": 16, "seed": 7, "compiled": True}
     assert (config["model"]["config"]["seed"], config["model"]["config"]["lr"]) == (7, 0.01)
     assert command("train", "gan", "--epochs", 3, "--data", images, "--batch-size", 16, "--out", "whole",
                    "--preset", "document", "--seed", 7, "--lr", 0.01)[0] == 0  # fmt: skip
@@ -107,6 +107,16 @@ def test_resume_takes_the_latest_run_and_its_settings(command, images, tmp_path)
         assert (tmp_path / "whole" / name).read_bytes() == (runs / "gan-document-2" / name).read_bytes()
     code, out, _ = command("train", "gan", "--resume", "--out", "whole", "--data", images)
     assert code == 0 and "from step 9: 3 epochs" in out
+
+
+def test_resume_runs_the_step_as_before_or_says_what_changed(command, images, tmp_path):
+    first = ("gan", "--preset", "document", "--epochs", 1, "--out", "eager", "--no-compile")
+    assert train(command, images, *first)[0] == 0
+    again = ("train", "gan", "--preset", "document", "--resume", "--data", images, "--out", "eager")
+    code, out, _ = command(*again, "--epochs", 2)
+    assert code == 0 and "note: " not in out
+    code, out, _ = command(*again, "--epochs", 3, "--compile")
+    assert code == 0 and "note: the run began with compiled False, goes on with True" in out
 
 
 def test_quiet_prints_the_last_lines_only(command, images):
@@ -175,7 +185,7 @@ def test_mnist_comes_from_where_data_dir_says(command, tmp_path, monkeypatch):
 def test_a_few_images_make_one_batch_unless_it_is_asked_for_more(command, tmp_path):
     np.savez(tmp_path / "two.npz", images=np.eye(6)[None].repeat(2, 0))
     code, out, _ = command("train", "gan", "--data", "two.npz", "--epochs", 1)
-    assert code == 0 and "1 epochs of 1 steps with batches of 2" in out
+    assert code == 0 and "1 epoch of 1 step with batches of 2" in out
 
 
 def test_labels_that_are_of_no_use_do_not_stop_the_training(command, tmp_path):

@@ -68,7 +68,9 @@ def run(tmp_path, monkeypatch, capsys):
         ("train gan --epochs 0", "'0' is not a whole number, 1 or more"),
         ("train gan --batch-size -4", "'-4' is not a whole number, 1 or more"),
         ("train gan --seed -1", "'-1' is not a whole number, from 0 to 18446744073709551615"),
-        ("train gan --lr fast", "invalid value for '--lr': 'fast' is not a valid float"),
+        ("train gan --lr fast", "invalid value for '--lr': 'fast' is not a number above 0"),
+        ("train gan --lr nan", "invalid value for '--lr': 'nan' is not a number above 0"),
+        ("train gan --lr 0", "invalid value for '--lr': '0' is not a number above 0"),
         ("train gan --data mnits", "--data mnits: neither 'mnist' nor a .npy or .npz file; did you mean 'mnist'?"),
         ("train gan --data a.npz --data-dir there", "--data-dir is where MNIST lies, but --data is a.npz"),
         ("train gan --data=", "invalid value for '--data': it is empty; name a place, or leave the option out"),
@@ -86,7 +88,7 @@ def test_usage(fails, words, message):
 
 def test_usage_that_depends_on_data_and_runs(fails, run, tmp_path):
     images = tmp_path / "images.npz"
-    fails(2, "lr must be at least 0 and finite, got -1.0", "train", "gan", "--data", images, "--lr", -1)
+    fails(2, "invalid value for '--lr': '-1' is not a number above 0", "train", "gan", "--data", images, "--lr", -1)
     fails(2, "batch size 41 is larger than the 40 items there are: give 40 or less",
           "train", "gan", "--data", images, "--batch-size", 41)  # fmt: skip
     fails(2, "run holds a run already: resume it (--resume)", "train", "vae", "--data", images, "--out", "run")

@@ -30,6 +30,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "LayerNorm": lambda: nn.LayerNorm(8),
     "BatchNorm": lambda: nn.BatchNorm(8),
     "Embedding": lambda: nn.Embedding(9, 4, rng=mg.Generator(1)),
+    "SelfAttention": lambda: nn.SelfAttention(8, 2, rng=mg.Generator(1)),
     "Sequential": lambda: nn.Sequential(nn.Dense(8, 5, rng=mg.Generator(2)), nn.BatchNorm(5), nn.GELU()),
 }
 
@@ -41,7 +42,7 @@ def alike(a: Any, b: Any, rtol: float = 2e-5, atol: float = 2e-6) -> None:
 
 
 def test_every_layer_is_here() -> None:
-    assert set(LAYERS) - {"Dense without bias"} == set(nn.__all__) - {"Module", "init"}
+    assert set(LAYERS) - {"Dense without bias"} == set(nn.__all__) - {"Module", "KeyValueCache", "init"}
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -50,7 +51,7 @@ def test_layer(gpu: str, name: str, training: bool) -> None:
     results = []
     for device in (gpu, "cpu"):
         layer = LAYERS[name]().to(device).train(training)
-        value = np.array([[0, 8], [3, 3]]) if name == "Embedding" else X
+        value = {"Embedding": np.array([[0, 8], [3, 3]]), "SelfAttention": X[None]}.get(name, X)
         x = mg.tensor(value, requires_grad=value.dtype.kind == "f", device=device)
         y = layer(x)
         (y * y * 0.5 + y).sum().backward()
@@ -220,6 +221,35 @@ def test_in_a_step_the_batch_goes_up_and_the_losses_come_down(standin: Any, name
         losses = ours.train_step(batch)
     assert standin.log.up == [IMAGES[:8].nbytes] * 2  # as uint8
     assert standin.log.down == [] and standin.log.reads == 2 * len(losses)
+
+
+TEXT = np.random.default_rng(4).integers(0, 256, (12, 9))
+
+
+def gpt(**more: Any) -> Any:
+    return mg.models.GPT(context=8, layers=2, heads=2, width=8, warmup=3, steps=9, dropout=0.2, **more)
+
+
+def test_a_language_models_training_is_the_cpus(gpu: str) -> None:
+    ours, theirs = gpt(device=gpu), gpt()
+    for n in range(12):
+        a, b = ours.train_step(TEXT[n % 3 :: 3]), theirs.train_step(TEXT[n % 3 :: 3])
+        assert np.isfinite(a["loss"]) and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+    for key, expected in theirs.training_state().items():
+        np.testing.assert_allclose(ours.training_state()[key].astype(float), expected, atol=2e-4, err_msg=key)
+    assert ours.evaluate(TEXT) == pytest.approx(theirs.evaluate(TEXT), rel=1e-4)
+    settings = {"seed": 2, "length": 20, "prompt": "a"}  # longer than the context: the cache is filled twice
+    assert ours.sample(2, **settings) == theirs.sample(2, **settings)
+    np.testing.assert_allclose(ours.attention_maps(TEXT[0, :8]), theirs.attention_maps(TEXT[0, :8]), atol=1e-4)
+    np.testing.assert_allclose(ours.next_probabilities(TEXT[0, :8]), theirs.next_probabilities(TEXT[0, :8]), atol=1e-4)
+
+
+def test_in_a_language_models_step_the_windows_go_up_and_the_loss_comes_down(standin: Any) -> None:
+    ours = gpt(device="gpu")
+    ours.train_step(TEXT[:4])
+    standin.log.clear()
+    ours.train_step(TEXT[:4])
+    assert standin.log.up == [TEXT[:4].nbytes] and standin.log.down == []
 
 
 def test_images_that_are_on_the_gpu_stay_there(standin: Any) -> None:

@@ -152,7 +152,8 @@ def test_out_of_memory_at_once(standin: Any, make: Any, monkeypatch: Any, tmp_pa
     assert little < much
     model = make(device="gpu")
     start = model.training_state()
-    monkeypatch.setattr("minigen.training.loop.draw_epoch", lambda *_: None)  # a hundred samples need more than a step
+    # a hundred samples need more than a step
+    monkeypatch.setattr("minigen.training.artifacts.draw_epoch", lambda *_: None)
     limit(standin, monkeypatch, (little + much) // 2)
     with pytest.raises(OutOfMemoryError, match=(
         r"^step 1: .* needs more than the 0 MiB that are free of the gpu's 0 MiB: .*; batches of 16 do not fit, 8 fit: "

@@ -79,12 +79,12 @@ def test_what_a_run_leaves_on_disk(tmp_path):
     ]  # fmt: skip
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["model"]["kind"] == "vae" and record["model"]["config"]["image_shape"] == [4, 4]
-    assert record["training"] == {"epochs": 2, "batch_size": 16, "seed": 0}
+    assert record["training"] == {"epochs": 2, "batch_size": 16, "seed": 0, "compiled": False}
     data = Dataset(pictures(), None, "", "", "", "")
     assert record["data"]["sha256"] == data.sha256 and record["data"]["count"] == 50
     assert record["test_data"]["count"] == 20
     assert {"minigen", "numpy", "numba"} == record["versions"].keys()
-    assert {"python", "platform", "cpus", "threads", "device"} == record["machine"].keys()
+    assert {"python", "platform", "processors", "threads", "device"} == record["machine"].keys()
     assert str(tmp_path) not in (tmp_path / "config.json").read_text()
     again = load(tmp_path / "model.safetensors")
     assert again.sample(3, seed=1).tobytes() == vae.sample(3, seed=1).tobytes()
@@ -159,7 +159,8 @@ def test_bad_arguments_are_refused_before_anything_is_written(tmp_path):
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
     train(FakeModel(), pictures(), epochs=np.int64(1), batch_size=np.uint8(16), seed=np.int64(0), out=tmp_path)
-    assert RunFolder(tmp_path).read_record()["training"] == {"epochs": 1, "batch_size": 16, "seed": 0}
+    training = RunFolder(tmp_path).read_record()["training"]
+    assert training == {"epochs": 1, "batch_size": 16, "seed": 0, "compiled": False}
 
 
 def test_floats_of_any_width_and_layout_are_trained_on():

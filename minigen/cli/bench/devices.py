@@ -15,9 +15,9 @@ __all__ = ["command"]
 
 
 def _all_cores() -> tuple[int, ...]:
-    from ...kernels.bench.machine import cores
+    from ...threads import processors
 
-    return (cores(),)
+    return (processors(),)
 
 
 @bench_options("devices", _all_cores)

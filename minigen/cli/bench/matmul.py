@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...errors import UsageError
+from ..options import Positive
 from ..suggest import Name, did_you_mean
 from .report import Options, Report, bench_options, measured, percent
 
@@ -37,9 +37,9 @@ class _Shape(click.ParamType):
 
 
 def _one_and_all() -> tuple[int, ...]:
-    from ...kernels.bench.machine import cores
+    from ...threads import processors
 
-    return tuple(sorted({1, cores()}))
+    return tuple(sorted({1, processors()}))
 
 
 @bench_options("matmul", _one_and_all)
@@ -48,7 +48,7 @@ def _one_and_all() -> tuple[int, ...]:
 @click.option("--rung", "rungs", multiple=True, metavar="NAME", help="Only this rung, beside BLAS; may be repeated.")
 @click.option("--dtype", "dtypes", type=Name("dtype", lambda: ("float32", "float64")), multiple=True,
               metavar="float32|float64", help="Only this one.")
-@click.option("--budget", type=click.FloatRange(0, min_open=True), default=3.0, show_default=True, metavar="SECONDS",
+@click.option("--budget", type=Positive(), default=3.0, show_default=True, metavar="SECONDS",
               help="Leave out a rung that would take longer for one call.")
 @click.option("--device", type=Name("device", lambda: ("cpu", "gpu")), default="cpu", metavar="cpu|gpu")
 def command(
@@ -105,7 +105,7 @@ def _gpu_name() -> str:
 def _require_rungs(rungs: Sequence[str], known: Sequence[str]) -> None:
     for rung in rungs:
         if rung not in known:
-            raise UsageError(f"no such rung {rung!r}: choose from {', '.join(known)}{did_you_mean(rung, known)}")
+            raise click.UsageError(f"no such rung {rung!r}: choose from {', '.join(known)}{did_you_mean(rung, known)}")
 
 
 def _shown(results: Sequence[Result]) -> list[str]:

@@ -31,14 +31,14 @@ class _Threads(click.ParamType):
     name = "threads"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        from ...kernels.bench.machine import cores
+        from ...threads import processors
 
         with contextlib.suppress(ValueError):
             counts = tuple(sorted({int(part) for part in str(value).split(",")}))
-            if all(1 <= count <= cores() for count in counts):
+            if all(1 <= count <= processors() for count in counts):
                 return counts
-        self.fail(f"{value!r} is not a number of threads, or several as in 1,2; each from 1 to {cores()}, the cores "
-                  "there are", param, ctx)  # fmt: skip
+        self.fail(f"{value!r} is not a number of threads, or several as in 1,2; each from 1 to {processors()}, "
+                  "the cores there are", param, ctx)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,9 @@ class _Peers(click.ParamType):
 
 
 def _one_and_all() -> tuple[int, ...]:
-    from ...kernels.bench.machine import cores
+    from ...threads import processors
 
-    return tuple(sorted({1, min(2, cores())}))
+    return tuple(sorted({1, min(2, processors())}))
 
 
 @click.option("--peers", type=_Peers(), metavar="NAME[,NAME]",
