@@ -19,7 +19,7 @@ OPS = {*AUTOGRAD, *KERNELS, "autograd"}
 TOOLS = {*OPS, "ops"}
 LAYERS = {*TOOLS, "random", "checkpoint"}
 MODELS = {*LAYERS, "nn", "losses", "optim", "metrics", "data"}
-TRAINING = {*MODELS, "models", "plots", "text_plots", "debug", "gradcheck", "draw", "program", "threads"}
+TRAINING = {*MODELS, "models", "plots", "debug", "gradcheck", "draw", "program", "threads"}
 MAY_IMPORT = {
     "errors": set(),
     "kernels": set(),
@@ -42,15 +42,10 @@ MAY_IMPORT = {
     "metrics": {*LAYERS, "nn", "losses", "optim", "data"},  # trains a classifier, and keeps it
     "models": MODELS,
     "program": {*TOOLS, "random", "draw"},
-    "plots": {"errors"},
-    "evaluation_plots": {"errors", "plots", "data", "metrics"},
-    "inspection_plots": {"errors", "plots", "data"},
-    "bench_plots": set(),
+    "plots": {"errors", "data", "metrics"},
     "peers": {*LAYERS, "nn", "models"},
-    "text_plots": {"errors", "checkpoint"},
     "training": TRAINING,
-    "cli": {*TRAINING, "training", "op_cases", "bench_plots", "evaluation_plots", "inspection_plots",
-            "peers"},
+    "cli": {*TRAINING, "training", "op_cases", "peers"},
 }
 # The package itself names its public parts, and the command line starts there.
 ANYTHING = {"__init__", "__main__"}
@@ -64,8 +59,7 @@ ONLY_IN = {
     "numba": ("kernels/cpu/", *ASKS_NUMBA),
     "llvmlite": ("kernels/cpu/", *ASKS_NUMBA),
     "pickle": ("kernels/cpu/cache.py",),
-    "matplotlib": ("minigen/plots.py", "minigen/bench_plots.py", "minigen/evaluation_plots.py",
-                   "minigen/inspection_plots.py", "minigen/text_plots.py", "minigen/draw.py"),
+    "matplotlib": ("minigen/plots/", "minigen/draw.py"),
     "safetensors": ("minigen/checkpoint.py",),
     "pooch": ("minigen/data/",),
     "click": ("minigen/cli/",),
@@ -158,8 +152,8 @@ def test_imports_point_one_way(path):
     ("minigen/ops/linear.py", "from numba import njit"),
     ("minigen/ops/linear.py", "import cupy as cp"),
     ("minigen/nn/layers.py", "try:\n    import torch\nexcept ImportError:\n    torch = None"),
-    ("minigen/plots.py", "import matplotlib.pyplot as plt"),
-    ("minigen/plots.py", "from matplotlib import pyplot"),
+    ("minigen/plots/style.py", "import matplotlib.pyplot as plt"),
+    ("minigen/plots/style.py", "from matplotlib import pyplot"),
     ("minigen/checkpoint.py", "import pickle"),
     ("minigen/data/files.py", "import numpy as np\nnp.load('x', allow_pickle=True)"),
     ("minigen/data/files.py", "import numpy as np\nnp.load('x', allow_pickle=trusted)"),

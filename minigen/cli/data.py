@@ -46,7 +46,7 @@ def inspect(file: str, data_dir: str | None, classes: int | None, out: Path | No
     from files that train refuses as a whole.
     """
     from ..data import Clean, to_unit
-    from ..inspection_plots import save_inspection
+    from ..plots import save_inspection
 
     out = out or Path(f"{Path(file).stem}-inspection.png")
     for path, suffix in ((out, ".png"), (clean, ".npz")):

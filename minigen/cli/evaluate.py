@@ -239,7 +239,7 @@ def _record(judge: Judge, training: Dataset, net: str, seed: int, verdicts: Mapp
 
 def _draw(contestants: list[Contestant], sets: Mapping[str, np.ndarray], verdicts: Mapping[str, Verdict],
           judge: Judge, path: Path) -> None:
-    from ..evaluation_plots import Shown, save_evaluation
+    from ..plots import Shown, save_evaluation
 
     first = contestants[0].name
     shown = Shown(first, sets[first], judge.training)

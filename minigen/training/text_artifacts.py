@@ -27,7 +27,7 @@ def write_epoch(model: Any, folder: RunFolder, epoch: int, seed: int) -> str:
 
 def draw_run(model: Any, folder: RunFolder, history: History, shown: TextDataset, seed: int) -> list[Path]:
     """Samples and pictures of the state that the run is in; the pictures are of the beginning of `shown`."""
-    from .. import text_plots
+    from .. import plots
 
     path = folder.path
     with atomic_file(path / "samples.txt") as stream:
@@ -36,10 +36,10 @@ def draw_run(model: Any, folder: RunFolder, history: History, shown: TextDataset
     drawn = [path / "samples.txt", path / "attention.png", path / "next_character.png"]
     tokens = shown.tokens[:min(_SHOWN, shown.context)]
     vocabulary = [piece.decode("utf-8", "replace") for piece in model.tokenizer.pieces()]
-    text_plots.save_attention(model.attention_maps(tokens), [vocabulary[i] for i in tokens], drawn[1])
-    text_plots.save_next_tokens(model.next_probabilities(tokens), tokens, vocabulary, drawn[2])
+    plots.save_attention(model.attention_maps(tokens), [vocabulary[i] for i in tokens], drawn[1])
+    plots.save_next_tokens(model.next_probabilities(tokens), tokens, vocabulary, drawn[2])
     if history.rows:
         losses = {name: values for name, values in history.curves.items() if name.endswith("loss")}
-        text_plots.save_text_losses(losses, path / "losses.png")
+        plots.save_text_losses(losses, path / "losses.png")
         drawn.append(path / "losses.png")
     return drawn

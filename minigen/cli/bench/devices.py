@@ -27,7 +27,7 @@ def command(options: Options) -> Report:
     Kernel, transfer and compilation are timed apart, and the size from which the GPU wins is found twice: with
     operands that are on the GPU already, and with operands that come and go. Without a GPU: exit code 5.
     """
-    from ... import bench_plots
+    from ... import plots
     from ...backend import require_device
     from ...kernels.bench.device import cpu, gpu
     from ...kernels.bench.devices import BATCHES, SIZES, measure_matmul, measure_steps
@@ -42,7 +42,7 @@ def command(options: Options) -> Report:
              *measured(steps, len(batches), lambda c: f"step, batch {c.size}")]  # fmt: skip
     record = findings(found)
     record["gpu"] = _gpu_name()
-    return Report(record, tables(found, record), bench_plots.crossover(record))
+    return Report(record, tables(found, record), plots.draw_crossover(record))
 
 
 def _gpu_name() -> str:

@@ -27,7 +27,7 @@ def command(options: Options, names: Sequence[str]) -> Report:
     fast as memory allows. `in the cache` all arrays fit in half of the second level; `from memory` they are large
     and many, so that none is in any cache when its turn comes.
     """
-    from ... import bench_plots
+    from ... import plots
     from ...kernels.bench.streaming import PLACES, ROWS, measure
     from ...training.heap import keep_freed_memory
 
@@ -46,7 +46,7 @@ def command(options: Options, names: Sequence[str]) -> Report:
     results = list(measured(going, total, lambda r: f"{r.row.name} {r.dtype} in {r.place}"))
     record = {"results": [result.record() for result in results]}
     wrong = [f"{r.row.name} {r.dtype} ({r.wrong})" for r in results if r.wrong]
-    return Report(record, [_table(place, results) for place in places], bench_plots.streaming(record), wrong)
+    return Report(record, [_table(place, results) for place in places], plots.draw_streaming(record), wrong)
 
 
 def _table(place: str, results: Sequence[Result]) -> Table:

@@ -60,7 +60,7 @@ def command(
     input gradient (NT); cubes; ragged ones. On one thread every rung takes part, on more those that use them. Each
     product is held against one in float64 first. `over BLAS` is the median over rounds in which both took their turn.
     """
-    from ... import bench_plots
+    from ... import plots
     from ...kernels.bench.ladder import cases, measure
     from ...kernels.bench.roofline import measure_peak
 
@@ -85,7 +85,7 @@ def command(
         record["gpu"] = _gpu_name()
     record["shown"] = _shown(results)
     wrong = [f"{rung} on {r.case.name} {r.dtype} ({reason})" for r in results for rung, reason in r.wrong.items()]
-    return Report(record, list(_tables(results, peaks, record["shown"])), bench_plots.ladder(record), wrong)
+    return Report(record, list(_tables(results, peaks, record["shown"])), plots.draw_ladder(record), wrong)
 
 
 def _device(name: str) -> Device:

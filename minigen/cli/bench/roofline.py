@@ -29,7 +29,7 @@ def command(options: Options) -> Report:
     Peak: chains of vector multiply-adds in registers, float32 and float64, which no kernel can exceed. Bandwidth:
     copies within each level of the cache and in memory, bytes read and written. Both for each number of threads.
     """
-    from ... import bench_plots
+    from ... import plots
     from ...kernels.bench.ladder import measure, parse_shape
     from ...kernels.bench.roofline import measure_roofline
 
@@ -46,7 +46,7 @@ def command(options: Options) -> Report:
     ]  # fmt: skip
     record = {**roof.record(), "points": points}
     tables = [_peaks(roof), _bandwidths(roof, options.threads), _points(roof, points)]
-    return Report(record, tables, bench_plots.roofline(record))
+    return Report(record, tables, plots.draw_roofline(record))
 
 
 def _peaks(roof: Roofline) -> Table:

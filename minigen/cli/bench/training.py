@@ -65,7 +65,7 @@ def _measure(options: Options, peers: tuple[str, ...] | None) -> Report:
     Each is first held to the same loss curve, on the same batches and noise, and then timed by turns. The floor is
     what the machine needs for the step's arithmetic at its peak, and for its bytes at the speed of a copy.
     """
-    from ... import bench_plots
+    from ... import plots
     from ...kernels.bench.roofline import measure_bandwidth, measure_peak
     from ...peers import installed
 
@@ -83,7 +83,7 @@ def _measure(options: Options, peers: tuple[str, ...] | None) -> Report:
     wrong = [f"{r['net']} at batch {r['batch']}: {line}" for r in results for line in r["wrong"]]
     summary = _summary(results)
     record = {"peers": names, "results": results, "peak": limits, "bandwidth": speeds, "summary": summary}
-    return Report(record, _tables(results, summary), bench_plots.training(record), wrong)
+    return Report(record, _tables(results, summary), plots.draw_training(record), wrong)
 
 
 command = bench_options("training", _one_and_all)(_measure)

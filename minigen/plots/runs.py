@@ -1,19 +1,13 @@
 """Pictures of a run: sample grids, reconstructions, loss curves, latent spaces, an animation.
 
-Images come as floats in [0, 1] of shape (N, H, W), 0 black and 1 white. Every picture is written to a temporary
-file in the same folder and then renamed, so an interrupted run leaves the old picture or the new one, never half
-of one.
-
-Matplotlib's Figure is used without pyplot: no window, no global state, no figure left open.
+Images come as floats in [0, 1] of shape (N, H, W), 0 black and 1 white.
 """
 
-import contextlib
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import IO, Any
+from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
@@ -23,13 +17,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from minigen.errors import DataError, DTypeError, OutputError, ShapeError, UsageError
+from ..errors import DataError, DTypeError, ShapeError, UsageError
+from .style import DPI, LINE_STYLES, PALETTE, atomic, open_axes, save_figure
 
 __all__ = [
-    "PALETTE",
     "image_grid",
     "manifold_points",
-    "save_figure",
     "save_gif",
     "save_grid",
     "save_latent_scatter",
@@ -38,22 +31,7 @@ __all__ = [
     "save_reconstructions",
 ]
 
-# Okabe and Ito's colours, told apart with any common colour blindness, and two of Tol's to make ten.
-PALETTE = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#7A7A7A",
-    "#B5A900",
-    "#332288",
-    "#882255",
-)
-_LINE_STYLES = ("-", "--", "-.", ":")
 _SEPARATOR = 90  # grey level of the lines between images: seen beside black and beside white
-_DPI = 120
 _SMOOTH_FROM = 200  # points from which a curve is drawn pale, with its running mean on top
 
 
@@ -78,7 +56,7 @@ def image_grid(images: NDArray[Any], columns: int = 10, gap: int = 1) -> NDArray
 def save_grid(images: NDArray[Any], path: str | Path, columns: int = 10, scale: int = 2) -> None:
     """Write `image_grid(images, columns)` as a greyscale PNG, every pixel `scale` x `scale`."""
     picture = _enlarge(image_grid(images, columns), scale)
-    with _atomic(path) as stream:
+    with atomic(path) as stream:
         picture.save(stream, format="PNG", optimize=True)
 
 
@@ -124,7 +102,7 @@ def save_losses(
         raise DataError(
             f"save_losses: got curves {list(history)} with nothing in one; expected values to draw"
         )
-    figure = Figure(figsize=(7, 4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(history.items()):
         x = np.arange(1, len(values) + 1) if steps is None else np.asarray(steps)
@@ -135,8 +113,7 @@ def save_losses(
         _draw_curve(axes, x, np.asarray(values, dtype=np.float64), name, number)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes)
     axes.legend(frameon=False)
     save_figure(figure, path)
 
@@ -183,7 +160,7 @@ def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path)
         raise DataError(f"save_latent_scatter: labels are {labels.dtype}, expected whole numbers 0 to 9")
     if not np.isfinite(z).all():
         raise DataError("save_latent_scatter: z has NaN or infinite values, expected finite ones")
-    figure = Figure(figsize=(7, 6), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(7, 6), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     colours = np.array(PALETTE)[labels]
     # In the order of the data, not class by class: no class hides another.
@@ -192,8 +169,7 @@ def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path)
         axes.scatter([], [], s=30, color=PALETTE[label], label=str(label))
         _write_digit(axes, np.median(z[labels == label], axis=0), int(label))
     axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-    axes.grid(alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
+    open_axes(axes)
     axes.legend(
         title="label",
         loc="center left",
@@ -228,7 +204,7 @@ def save_gif(
     texts = captions if captions is not None else [""] * len(frames)
     pictures = [_frame(frame, text, columns, scale) for frame, text in zip(frames, texts, strict=True)]
     durations = [milliseconds] * (len(pictures) - 1) + [2000]
-    with _atomic(path) as stream:
+    with atomic(path) as stream:
         pictures[0].save(
             stream,
             "GIF",
@@ -271,7 +247,7 @@ def _pair(above: NDArray[Any], below: NDArray[Any], columns: int) -> NDArray[np.
 def _image_figure(picture: NDArray[np.uint8], width: float) -> tuple[Figure, Axes]:
     """A figure, `width` inches wide, that is all picture."""
     height = width * picture.shape[0] / picture.shape[1]
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_xticks([])
@@ -281,7 +257,7 @@ def _image_figure(picture: NDArray[np.uint8], width: float) -> tuple[Figure, Axe
 
 def _draw_curve(axes: Axes, x: NDArray[Any], y: NDArray[np.float64], name: str, number: int) -> None:
     colour = PALETTE[number % len(PALETTE)]
-    style = _LINE_STYLES[number % len(_LINE_STYLES)]
+    style = LINE_STYLES[number % len(LINE_STYLES)]
     y = np.where(np.isfinite(y), y, np.nan)
     if len(y) < _SMOOTH_FROM:
         marker = "o" if len(y) <= 30 else None
@@ -327,28 +303,3 @@ def _frame(images: NDArray[Any], caption: str, columns: int, scale: int) -> Imag
         ImageDraw.Draw(page).text((6, 3), caption, fill=0, font=ImageFont.load_default(14))
         grid = page
     return grid.point([round(level / 255 * 31) * 255 // 31 for level in range(256)])
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, whole or not at all; OutputError where that cannot be done."""
-    with _atomic(path) as stream:
-        figure.savefig(stream, format="png")
-
-
-@contextlib.contextmanager
-def _atomic(path: str | Path) -> Iterator[IO[bytes]]:
-    """A stream into a temporary file beside `path` that takes its place when all went well."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
-            yield stream
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); name another folder"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

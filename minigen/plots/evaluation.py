@@ -10,16 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .data import to_unit
-from .metrics import Verdict
-from .plots import PALETTE, image_grid, save_figure
+from ..data import to_unit
+from ..metrics import Verdict
+from .runs import image_grid
+from .style import DPI, PALETTE, open_axes, save_figure
 
 __all__ = ["Shown", "save_evaluation"]
 
 SAMPLES = 60
 PAIRS = 10
 MANIFOLD = ("precision", "recall", "density", "coverage")
-_DPI = 120
 _FLOOR = "#000000"
 _MARKERS = "osD^vP*X"
 
@@ -39,7 +39,7 @@ def save_evaluation(verdicts: Mapping[str, Verdict], shown: Shown, sizes: Sequen
     sizes: the numbers of samples of `Verdict.frechet_over_n`. floor: the name of the real images among the verdicts,
     drawn in black. runs: which of them are models; the rest are drawn with broken lines.
     """
-    figure = Figure(figsize=(13, 8.5), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(13, 8.5), dpi=DPI, layout="constrained")
     axes = figure.subplots(2, 3, width_ratios=(1, 1.1, 1.1))
     looks = {name: _look(i, name, floor, runs) for i, name in enumerate(verdicts)}
     _draw_samples(axes[0, 0], shown)
@@ -84,7 +84,7 @@ def _draw_frechet(axes: Axes, verdicts: Mapping[str, Verdict], sizes: Sequence[i
     axes.set(xscale="log", yscale="log", xlabel="samples", title="Frechet distance over N")
     axes.set_xticks(sizes, map(str, sizes))
     axes.minorticks_off()
-    _finish(axes)
+    open_axes(axes)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -100,7 +100,7 @@ def _draw_manifold(axes: Axes, verdicts: Mapping[str, Verdict], looks: Mapping[s
     axes.set_xticks(places, MANIFOLD)
     axes.set(title="quality and variety, with intervals")
     axes.set_ylim(bottom=-0.03)
-    _finish(axes)
+    open_axes(axes)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -113,7 +113,7 @@ def _draw_classes(axes: Axes, verdicts: Mapping[str, Verdict], looks: Mapping[st
                  label=name)
     axes.set_xticks(places[::max(1, len(places) // 10)])
     axes.set(title="share of each class", xlabel="class")
-    _finish(axes)
+    open_axes(axes)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -123,10 +123,5 @@ def _draw_distances(axes: Axes, verdicts: Mapping[str, Verdict], looks: Mapping[
         distance = np.sort(verdict.copies.distance)
         axes.step(distance, np.arange(1, len(distance) + 1) / len(distance), where="post", **looks[name])
     axes.set(title="share nearer to a training image than x", xlabel="Euclidean distance of pixels in [0, 1]")
-    _finish(axes)
+    open_axes(axes)
     axes.legend(frameon=False, fontsize=8)
-
-
-def _finish(axes: Axes) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)

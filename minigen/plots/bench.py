@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-__all__ = ["crossover", "ladder", "roofline", "streaming", "training"]
+from .style import DPI, open_axes
+
+__all__ = ["draw_crossover", "draw_ladder", "draw_roofline", "draw_streaming", "draw_training"]
 
 Record = Mapping[str, Any]
 
@@ -23,10 +25,9 @@ Record = Mapping[str, Any]
 _COLOURS = ("#999999", "#56B4E9", "#009E73", "#B5A900", "#E69F00", "#D55E00", "#CC79A7", "#882255", "#332288")
 _MARKERS = "osD^vP*Xh"
 _BLAS, _BEST, _OTHER, _ROOF = "#222222", "#D55E00", "#0072B2", "#444444"
-_DPI = 110
 
 
-def ladder(record: Record) -> Figure:
+def draw_ladder(record: Record) -> Figure:
     """A panel for each of the record's `shown` shapes: a bar a rung, the measured peak as a dashed line."""
     results, shown = record["results"], record["shown"]
     dtype = results[0]["dtype"]
@@ -34,7 +35,7 @@ def ladder(record: Record) -> Figure:
     settings = sorted({r["threads"] for r in results if r["dtype"] == dtype})
     settings = sorted({settings[0], settings[-1]})
     labels = list(dict.fromkeys(bar for name in shown for bar in _bars(results, name, dtype, settings)))
-    figure = Figure(figsize=(3.4 * len(shown) + 1.6, 0.3 * len(labels) + 1.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(3.4 * len(shown) + 1.6, 0.3 * len(labels) + 1.4), dpi=DPI, layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(shown), sharey=True))
     for axes, name in zip(panels, shown, strict=True):
         bars = _bars(results, name, dtype, settings)
@@ -75,11 +76,11 @@ def _draw_bar(axes: Axes, at: int, label: str, bar: tuple[float, str] | None) ->
                   color="0.25", bbox=paper)  # fmt: skip
 
 
-def roofline(record: Record) -> Figure:
+def draw_roofline(record: Record) -> Figure:
     """Two panels, on one thread and on most: roofs, and the ladder's points under them, float32."""
     points = record["points"]
     settings = sorted({point["threads"] for point in points})
-    figure = Figure(figsize=(5.6 * len(settings) + 1.2, 4.8), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(5.6 * len(settings) + 1.2, 4.8), dpi=DPI, layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(settings), sharey=True))
     rungs = list(dict.fromkeys(point["rung"] for point in points))
     low = min(point["gflops"] for point in points)
@@ -97,8 +98,7 @@ def roofline(record: Record) -> Figure:
         _name_shapes(axes, shapes)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes)
     panels[0].set_ylabel("GFLOP/s, float32")
     marks = [
         Line2D([], [], ls="", marker=_MARKERS[i % len(_MARKERS)], color=_COLOURS[i % len(_COLOURS)], label=rung)
@@ -129,12 +129,12 @@ def _name_shapes(axes: Axes, shapes: Iterable[tuple[str, float]]) -> None:
         axes.text(intensity * 0.97, bottom * 1.15, name, fontsize=7, rotation=90, ha="right", color="0.45")
 
 
-def streaming(record: Record) -> Figure:
+def draw_streaming(record: Record) -> Figure:
     """A panel for each place: bars of the copy's time over the kernel's, float32 first, NumPy's as a tick."""
     results = [r for r in record["results"] if "wrong" not in r]
     places = list(dict.fromkeys(r["place"] for r in results))
     labels = list(dict.fromkeys((r["kernel"], r["dtype"]) for r in results))
-    figure = Figure(figsize=(4.2 * max(1, len(places)) + 2, 0.23 * len(labels) + 1.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(4.2 * max(1, len(places)) + 2, 0.23 * len(labels) + 1.4), dpi=DPI, layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, max(1, len(places)), sharey=True))
     for axes, place in zip(panels, places, strict=False):
         for r in results:
@@ -154,10 +154,10 @@ def streaming(record: Record) -> Figure:
     return figure
 
 
-def crossover(record: Record) -> Figure:
+def draw_crossover(record: Record) -> Figure:
     """A panel for products and one for training steps: the times of both devices by size, and where they cross."""
     crossovers = record["crossovers"]
-    figure = Figure(figsize=(4.8 * len(crossovers), 4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(4.8 * len(crossovers), 4), dpi=DPI, layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(crossovers)))
     titles = {"matmul": ("n x n products, float32", "n"), "step": ("training step", "batch size")}
     for axes, (what, found) in zip(panels, crossovers.items(), strict=True):
@@ -174,20 +174,19 @@ def crossover(record: Record) -> Figure:
         axes.set(xscale="log", yscale="log", title=title, xlabel=label, ylabel="milliseconds")
         axes.xaxis.set_major_locator(LogLocator(2))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes)
         axes.legend(frameon=False)
     return figure
 
 
-def training(record: Record) -> Figure:
+def draw_training(record: Record) -> Figure:
     """A panel for each net and number of threads: milliseconds a step by batch size, and the floor."""
     results = record["results"]
     panels = list(dict.fromkeys((r["threads"], r["net"]) for r in results))
     names = list(dict.fromkeys(name for r in results for name in r["seconds"]))
     rows = len({threads for threads, _ in panels})
     columns = -(-len(panels) // rows)
-    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), dpi=DPI, layout="constrained")
     colours = dict(zip(names, (_OTHER, _BEST, *_COLOURS[1:]), strict=False))
     for axes, (threads, net) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
         found = [r for r in results if (r["threads"], r["net"]) == (threads, net)]
@@ -198,8 +197,7 @@ def training(record: Record) -> Figure:
         axes.set(xscale="log", yscale="log", title=f"{net}, {_threads(threads)}", xlabel="batch", ylabel="ms a step")
         axes.xaxis.set_major_locator(LogLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        open_axes(axes)
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
 

@@ -17,13 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .checkpoint import atomic_file
-from .errors import DataError, ShapeError
+from ..errors import DataError, ShapeError
+from .style import DPI, LINE_STYLES, PALETTE, open_axes, save_figure
 
 __all__ = ["label", "save_attention", "save_next_tokens", "save_text_losses"]
 
-_DPI = 120
-_STYLES = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#7A7A7A", ":"))
+_COLOURS = (PALETTE[0], PALETTE[5], PALETTE[2], PALETTE[6])
 _MARKS = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5", "$": "\\$", "\ufffd": "?"}
 
 
@@ -31,20 +30,19 @@ def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *,
     """The losses of a run, one value an epoch, in nats per token on the left and in bits on the right."""
     if not curves or not all(len(values) for values in curves.values()):
         raise DataError(f"save_text_losses: got curves {list(curves)} with nothing in one; expected values to draw")
-    figure = Figure(figsize=(7, 4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(7, 4), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for number, (name, values) in enumerate(curves.items()):
-        colour, style = _STYLES[number % len(_STYLES)]
+        colour, style = _COLOURS[number % len(_COLOURS)], LINE_STYLES[number % len(LINE_STYLES)]
         marker = "o" if len(values) <= 30 else None
         axes.plot(range(1, len(values) + 1), values, style, color=colour, label=name, marker=marker, markersize=4)
     axes.set(xlabel=xlabel, ylabel="nats per token")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.spines["top"].set_visible(False)
+    open_axes(axes)
     axes.legend(frameon=False)
     bits = axes.secondary_yaxis("right", functions=(_to_bits, _to_nats))
     bits.set_ylabel("bits per token")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_attention(maps: NDArray[Any], symbols: Sequence[str], path: str | Path) -> None:
@@ -55,7 +53,7 @@ def save_attention(maps: NDArray[Any], symbols: Sequence[str], path: str | Path)
     if maps.ndim != 4 or maps.shape[2:] != (len(symbols), len(symbols)):
         raise ShapeError(f"save_attention: maps {maps.shape}, {len(symbols)} symbols; expected (layers, heads, T, T)")
     layers, heads, time, _ = maps.shape
-    figure = Figure(figsize=(0.6 + 2.2 * heads, 0.4 + 2.3 * layers), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(0.6 + 2.2 * heads, 0.4 + 2.3 * layers), dpi=DPI, layout="constrained")
     grid: Any = figure.subplots(layers, heads, squeeze=False)
     names = [label(symbol) for symbol in symbols]
     for layer, head in np.ndindex(layers, heads):
@@ -67,7 +65,7 @@ def save_attention(maps: NDArray[Any], symbols: Sequence[str], path: str | Path)
         axes.tick_params(length=0, pad=1)
     figure.supxlabel("key: what is looked at", fontsize=8)
     figure.supylabel("query: where from", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabulary: Sequence[str], path: str | Path, *,
@@ -84,9 +82,9 @@ def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabula
     p, came = probabilities[:-1], np.asarray(tokens)[1:]
     order = np.argsort(-p, axis=1, kind="stable")[:, :choices]
     shown = np.take_along_axis(p, order, 1)
-    figure = Figure(figsize=(1.5 + 0.42 * len(came), 1.8 + 0.42 * shown.shape[1]), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(1.5 + 0.42 * len(came), 1.8 + 0.42 * shown.shape[1]), dpi=DPI, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, shown.shape[1] / 2))
-    above.bar(range(len(came)), -np.log2(np.maximum(p[np.arange(len(came)), came], 1e-12)), color="#0072B2")
+    above.bar(range(len(came)), -np.log2(np.maximum(p[np.arange(len(came)), came], 1e-12)), color=PALETTE[0])
     above.set_ylabel("bits", fontsize=8)
     above.spines[["top", "right"]].set_visible(False)
     below.imshow(shown.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
@@ -96,11 +94,11 @@ def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabula
         name = label(vocabulary[int(order[place, rank])])
         below.text(place, rank, f"{name}\n{100 * shown[place, rank]:.0f}", ha="center", va="center", fontsize=7,
                    color=colour,
-                   bbox={"boxstyle": "square", "fill": False, "edgecolor": "#D55E00"} if right else None)
+                   bbox={"boxstyle": "square", "fill": False, "edgecolor": PALETTE[5]} if right else None)
     below.set_xticks(range(len(came)), [label(vocabulary[int(i)]) for i in tokens[:-1]], fontsize=8)
     below.set_yticks(range(shown.shape[1]), [f"{rank + 1}." for rank in range(shown.shape[1])], fontsize=7)
     below.set_xlabel("after this symbol; the one that came is framed", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _to_bits(nats: Any) -> Any:
@@ -116,8 +114,3 @@ def label(symbol: str) -> str:
     font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
     return "".join(_MARKS[c] if c in _MARKS else c if c.isprintable() and font.get_char_index(ord(c))
                    else f"U+{ord(c):04X}" for c in symbol)
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with atomic_file(Path(path)) as stream:
-        figure.savefig(stream, format="png")

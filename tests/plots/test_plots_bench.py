@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from minigen import bench_plots
+from minigen import plots
 
 
 def spread(median):
@@ -38,7 +38,7 @@ def bars(axes):
 
 
 def test_ladder_bars_are_the_rates_with_the_peak_above_them():
-    first, second = bench_plots.ladder(LADDER).axes
+    first, second = plots.draw_ladder(LADDER).axes
     assert first.get_title() == "64x784x128 NN" and first.get_xlabel() == "GFLOP/s, float32"
     assert bars(first) == {"naive": 1.5, "vector": 0, "blas": 80.0, "best": 95.0, "parallel, 2 threads": 150.0,
                            "blas, 2 threads": 140.0}  # fmt: skip
@@ -51,7 +51,7 @@ def test_ladder_bars_are_the_rates_with_the_peak_above_them():
 
 def test_a_ladder_without_a_peak_and_with_one_shape():
     record = {**LADDER, "peaks": [], "shown": ["64x784x128 NN"]}
-    (axes,) = bench_plots.ladder(record).axes
+    (axes,) = plots.draw_ladder(record).axes
     assert not axes.lines and axes.get_xlim()[1] > 150
 
 
@@ -65,7 +65,7 @@ ROOF = {
 
 
 def test_roofs_are_the_lower_of_peak_and_bandwidth_times_intensity():
-    figure = bench_plots.roofline(ROOF)
+    figure = plots.draw_roofline(ROOF)
     one, two = figure.axes
     assert (one.get_title(), two.get_title()) == ("1 thread", "2 threads")
     for axes, threads in ((one, 1), (two, 2)):
@@ -85,7 +85,7 @@ def test_streaming_bars_are_shares_of_the_copy():
     row = {"kernel": "tanh", "dtype": "float32", "place": "cache", "of_floor": 0.5, "over_numpy": 2.0}
     record = {"results": [row, {**row, "dtype": "float64", "over_numpy": None}, {**row, "place": "memory"},
                           {**row, "kernel": "exp", "wrong": "off"}]}  # fmt: skip
-    cache, memory = bench_plots.streaming(record).axes
+    cache, memory = plots.draw_streaming(record).axes
     assert bars(cache) == {"tanh float32": 0.5, "tanh float64": 0.5} and bars(memory) == {"tanh float32": 0.5}
     ticks = [tuple(line.get_xdata()) for line in cache.lines]
     assert (0.25, 0.25) in ticks  # NumPy, half as fast
@@ -93,7 +93,7 @@ def test_streaming_bars_are_shares_of_the_copy():
 
 def test_nothing_to_draw_is_an_empty_picture():
     record = {"results": [{"kernel": "tanh", "dtype": "float32", "place": "cache", "wrong": "off"}]}
-    assert bench_plots.streaming(record).axes
+    assert plots.draw_streaming(record).axes
 
 
 DEVICES = {
@@ -105,7 +105,7 @@ DEVICES = {
 
 
 def test_crossover_lines_stand_where_the_gpu_begins_to_win():
-    products, steps = bench_plots.crossover(copy.deepcopy(DEVICES)).axes
+    products, steps = plots.draw_crossover(copy.deepcopy(DEVICES)).axes
     cpu, gpu, moved, alone = products.lines
     assert list(cpu.get_ydata()) == pytest.approx([1e-3 * n**2 for n in (32, 64, 128)])  # milliseconds
     assert list(gpu.get_ydata()) == pytest.approx([10.0] * 3) and list(moved.get_ydata()) == pytest.approx([11.0] * 3)
@@ -114,8 +114,8 @@ def test_crossover_lines_stand_where_the_gpu_begins_to_win():
     assert steps.get_xlabel() == "batch size"
 
 
-@pytest.mark.parametrize("draw, record", [(bench_plots.ladder, LADDER), (bench_plots.roofline, ROOF),
-                                          (bench_plots.crossover, DEVICES)])  # fmt: skip
+@pytest.mark.parametrize("draw, record", [(plots.draw_ladder, LADDER), (plots.draw_roofline, ROOF),
+                                          (plots.draw_crossover, DEVICES)])  # fmt: skip
 def test_a_picture_can_be_written(tmp_path, draw, record):
     draw(record).savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5000

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .data import Elastic, Flip, Noise, Pipeline, Rotate, Scale, Shear, Shift
-from .plots import PALETTE, image_grid, save_figure
+from ..data import Elastic, Flip, Noise, Pipeline, Rotate, Scale, Shear, Shift
+from .runs import image_grid
+from .style import DPI, PALETTE, open_axes, save_figure
 
 __all__ = ["save_inspection"]
 
 SHOWN = 60
 COPIES = 8  # of one image, a row for each step
 STEPS = (Shift(2), Rotate(20), Scale(1.2), Shear(20), Elastic(), Noise(0.1), Flip())
-_DPI = 120
 
 
 def save_inspection(images: np.ndarray, labels: np.ndarray | None, dropped: Mapping[str, np.ndarray],
                     path: str | Path) -> None:
     """Write as PNG: clean images (N, H, W) in [0, 1], their labels, and some of those dropped, (M, H, W) by reason."""
-    figure = Figure(figsize=(13, 8.5), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(13, 8.5), dpi=DPI, layout="constrained")
     axes = figure.subplots(2, 3)
     _grid(axes[0, 0], images[:SHOWN], f"the first {min(SHOWN, len(images))} of {len(images)}")
     _grid(axes[0, 1], images.mean(0, dtype=np.float64)[None], "their mean", columns=1)
@@ -56,7 +55,7 @@ def _draw_pixels(axes: Axes, images: np.ndarray) -> None:
     axes.stairs(counts / images.size, edges, fill=True, color=PALETTE[0])
     axes.set(title=f"pixels: mean {images.mean(dtype=np.float64):.3f}, std {images.std(dtype=np.float64):.3f}",
              xlabel="value", ylabel="share", yscale="log")
-    _finish(axes)
+    open_axes(axes)
 
 
 def _draw_classes(axes: Axes, labels: np.ndarray | None) -> None:
@@ -66,7 +65,7 @@ def _draw_classes(axes: Axes, labels: np.ndarray | None) -> None:
     values, counts = np.unique(labels, return_counts=True)
     axes.bar(values, counts, color=PALETTE[2])
     axes.set(title=f"labels: {len(values)} classes", xlabel="label", ylabel="images")
-    _finish(axes)
+    open_axes(axes)
 
 
 def _draw_dropped(axes: Axes, dropped: Mapping[str, np.ndarray]) -> None:
@@ -87,8 +86,3 @@ def _draw_dropped(axes: Axes, dropped: Mapping[str, np.ndarray]) -> None:
 def _say(axes: Axes, text: str) -> None:
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", color="#777777", transform=axes.transAxes)
-
-
-def _finish(axes: Any) -> None:
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
