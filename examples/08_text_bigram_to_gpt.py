@@ -5,7 +5,7 @@
     attention    p(x_t | x_1 .. x_{t-1})               the same, and what each position finds by asking all before it
     GPT          the same                              normalisation, residual sums, several blocks and heads
 
-Run: python examples/08_text_bigram_to_gpt.py     (minutes; --quick: seconds, too few for the GPT to come first)
+Run: python examples/08_text_bigram_to_gpt.py     (minutes; --quick: seconds, too few steps for attention to pay)
 """
 
 import argparse
@@ -46,17 +46,16 @@ class MLP(nn.Module):
 
 
 class Attention(nn.Module):
-    """The same, with attention(x) as the extra input: x_t = [E x_{t-2}, E x_{t-1}, E x_t] + P_t looks at x_1 .. x_t."""
+    """The same, with what attention finds as the extra input: E x_t + P_t looks at all of x_1 .. x_t."""
 
     def __init__(self, size: int, context: int, width: int, rng: mg.Generator) -> None:
-        self.mlp = MLP(size, width, rng, extra=SEEN * width)
-        self.positions = nn.Embedding(context, SEEN * width, std=0.1, rng=rng)
-        self.attention = nn.SelfAttention(SEEN * width, 4, rng=rng)
+        self.mlp = MLP(size, width, rng, extra=width)
+        self.positions = nn.Embedding(context, width, std=0.1, rng=rng)
+        self.attention = nn.SelfAttention(width, 4, rng=rng)
 
     def forward(self, tokens: np.ndarray) -> mg.Tensor:
-        x = self.mlp.features(tokens)
-        found = self.attention(x + self.positions.weight[:tokens.shape[1]])
-        return self.mlp.hidden(ops.concatenate(x, found, axis=-1))
+        found = self.attention(self.mlp.embedding(tokens) + self.positions.weight[:tokens.shape[1]])
+        return self.mlp.hidden(ops.concatenate(self.mlp.features(tokens), found, axis=-1))
 
 
 def fit(model: nn.Module, data: mg.data.TextDataset, test: mg.data.TextDataset, steps: int) -> float:
@@ -92,7 +91,7 @@ def main() -> None:
     for name, loss in losses.items():
         print(f"{name:<10} {loss:.3f} nats, {loss / np.log(2):.3f} bits per character")
     print("The GPT writes: It is" + gpt.sample(1, prompt="It is", length=400)[0])
-    assert (values := list(losses.values())[:4 if quick else 5]) == sorted(values, reverse=True)
+    assert (values := list(losses.values())[:3 if quick else 5]) == sorted(values, reverse=True)
 
 
 if __name__ == "__main__":
