@@ -28,7 +28,7 @@ def images(count):
     return np.random.default_rng(count).integers(0, 256, (count, 28, 28)).astype(np.uint8)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the frameworks among themselves
+@pytest.mark.filterwarnings("ignore")  # of the frameworks among themselves
 @pytest.mark.parametrize("framework", ["torch", "torch.compile", "jax"])
 @pytest.mark.parametrize("net", SMALL)
 def test_a_peer_computes_the_same_losses_from_the_same_noise(net, framework):
