@@ -16,7 +16,7 @@ COMMANDS = {
     "train": "Train a GAN or a VAE on images, or a GPT on text, and show what it learned.",
     "sample": "Draw new images, or write new text, with a trained model.",
     "reconstruct": "Encode and decode held-out images with a trained VAE.",
-    "evaluate": "Measure how good and how varied a trained model's images are.",
+    "evaluate": "Measure how good and how varied a trained model's images or texts are.",
     "features": "Train the feature net that evaluate measures with.",
     "data": "Look at a file of images: what is in it, what is wrong with it, what a run would see.",
     "info": "Show what a run was made of, or list all runs.",

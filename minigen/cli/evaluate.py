@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import DataError, UsageError
+from . import texts
 from .options import MNIST, Place, Whole, data_options, hold_out, load_split, seed_option, source_of_run
 from .runs import find_model
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 FLOOR = "real"
+IMAGES = 10_000
+TEXTS = 20
 VAE_IMAGES = 1000
 VAE_SAMPLES = 100
 
@@ -61,23 +64,32 @@ class Contestant(NamedTuple):
 @click.command("evaluate")
 @click.argument("run", metavar="RUN")
 @click.option("--against", multiple=True, metavar="RUN", help="Another run to compare with; may be given again.")
-@click.option("-n", "count", type=Whole(1), default=10_000, show_default=True, help="How many samples.")
+@click.option("-n", "count", type=Whole(1), metavar="N", help="How many samples. [default: 10000 images, 20 texts]")
 @seed_option(0, "samples, reference and intervals. [default: 0]")
 @data_options(None)
+@click.option("--text", type=Place(str), metavar="FILE", help="The text of a gpt that learned from a file.")
 @click.option("--features", type=Place(str), metavar="FILE", help="Feature net, for data other than MNIST.")
 @click.option("--out", type=Place(Path), metavar="DIR", help="Folder for evaluation.png and .json. [default: RUN's]")
-def command(run: str, against: tuple[str, ...], count: int, seed: int, data: str | None, data_dir: str | None,
-            features: str | None, out: Path | None) -> None:
-    """Measure how good, how varied and how new a trained model's images are.
+def command(run: str, against: tuple[str, ...], count: int | None, seed: int, data: str | None, data_dir: str | None,
+            text: str | None, features: str | None, out: Path | None) -> None:
+    """Measure how good, how varied and how new a trained model's images or texts are.
 
     Prints a table and leaves evaluation.png and evaluation.json in the run folder. Every figure stands beside that of
-    real images, which no model can be expected to beat, and of three cheats, which none should lose to.
+    real images, which no model can be expected to beat, and of three cheats, which none should lose to. For a gpt it
+    prints how well held-out text is predicted, and how varied and how copied its own is, beside held-out text.
     """
     from ..checkpoint import atomic_file
 
     start = time.monotonic()
     contestants = _contestants((run, *against))
     out = out or contestants[0].folder
+    if any(c.model.kind == texts.KIND for c in contestants):
+        _require_texts(contestants, {"data": data, "features": features})
+        texts.evaluate(contestants, count or TEXTS, seed, text, data_dir, out)
+        return
+    if text is not None:
+        raise UsageError("--text is for a gpt, but these models make images: leave it out")
+    count = count or IMAGES
     source = data or source_of_run(contestants[0].folder)
     net, net_name = _feature_net(source, features)
     training, held_out = _real_images(source, data_dir, contestants)
@@ -100,6 +112,15 @@ def command(run: str, against: tuple[str, ...], count: int, seed: int, data: str
     _draw(contestants, sets, verdicts, judge, out / "evaluation.png")
     click.echo(f"{judge.count} samples each, {time.monotonic() - start:.1f} s; picture and numbers in "
                f"{out / 'evaluation.png'} and evaluation.json")
+
+
+def _require_texts(contestants: list[Contestant], given: dict[str, str | None]) -> None:
+    for contestant in contestants:
+        if contestant.model.kind != texts.KIND:
+            raise UsageError(f"{contestant.name} makes images and another run texts: evaluate them apart")
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"--{name} is for images, but a gpt makes texts: leave it out")
 
 
 def _contestants(names: tuple[str, ...]) -> list[Contestant]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
 
 from ..errors import UsageError
 from .suggest import did_you_mean
@@ -11,9 +16,10 @@ from .suggest import did_you_mean
 if TYPE_CHECKING:
     from ..data import RawText, TextDataset
 
-__all__ = ["KIND", "as_before", "load", "load_named", "require_fit", "settings"]
+__all__ = ["KIND", "as_before", "evaluate", "load", "load_named", "require_fit", "settings"]
 
 KIND = "gpt"
+_LENGTH = 500  # tokens of a text that is judged
 _OPTIONS = ("text", "tokenizer", "vocabulary", "context")
 
 
@@ -76,3 +82,73 @@ def as_before(record: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(f"the run was trained on {record['data']['name']}: say where that text is with --text FILE")
     return {"text": given["text"] or record["data"]["name"].removesuffix("-train"), "data": None,
             "settings": record["model"]["config"]}
+
+
+# Title, figure of the samples, the same of held-out text.
+_FIGURES = (
+    ("perplexity of held-out text (low)", "perplexity", ""),
+    ("bits per character of it (low)", "bits_per_character", ""),
+    ("distinct words, of all words", "distinct_1", ""),
+    ("distinct pairs of words (near held-out)", "distinct_2", "ordinary_distinct_2"),
+    ("self-BLEU (near held-out)", "self_bleu", "ordinary_self_bleu"),
+    ("longest copy from training, characters", "longest_copy", "ordinary_copy"),
+)
+
+
+class _Run(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def model(self) -> Any: ...
+
+
+def evaluate(runs: Sequence[_Run], count: int, seed: int, text: str | None, data_dir: str | None, out: Path) -> None:
+    """Print the figures of `count` samples of each run, and leave them in evaluation.json.
+
+    All are held against the text of the first run, or the one that is named.
+    """
+    from ..checkpoint import atomic_file
+    from ..data import split_text, text_parts
+    from ..metrics import evaluate_text
+
+    raw = load_named(text or _text_of_run(runs[0].folder), data_dir)
+    train, held_out = text_parts(raw)
+    figures = {}
+    for run in runs:
+        windows = split_text(raw, run.model.config.context, run.model.tokenizer)[1].items
+        figures[run.name] = evaluate_text(run.model, windows, run.model.sample(count, seed=seed, length=_LENGTH), train,
+                                          held_out)
+    _print(figures)
+    record = {"samples": count, "tokens": _LENGTH, "seed": seed, "text": raw.name, "sets": figures}
+    with atomic_file(out / "evaluation.json") as stream:
+        stream.write((json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
+    click.echo(f"{count} texts of {_LENGTH} tokens each; numbers in {out / 'evaluation.json'}")
+
+
+def _print(figures: Mapping[str, Mapping[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for title in ("", *figures, "held-out text"):
+        table.add_column(title, justify="right" if title else "left")
+    first = next(iter(figures.values()))
+    for title, name, ordinary in _FIGURES:
+        table.add_row(title, *(f"{found[name]:.4g}" for found in figures.values()),
+                      f"{first[ordinary]:.4g}" if ordinary in first else "")
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _text_of_run(folder: Path) -> str:
+    """The text that the run's record names, if it is not a file, whose place it does not tell: UsageError."""
+    from ..data.text import AUSTEN
+    from ..training import RunFolder
+
+    if not RunFolder(folder).config.exists():
+        return AUSTEN
+    data = RunFolder(folder).read_record()["data"]
+    if data["source"] in ("file", "array"):
+        raise UsageError(f"{folder} was trained on {data['name']}: say where that text is with --text FILE")
+    return str(data["name"]).removesuffix("-train")

@@ -15,7 +15,7 @@ from minigen.data.idx import read_idx
 from minigen.data.loader import Loader, permutation
 from minigen.data.mnist import load_mnist, mnist
 from minigen.data.pipeline import Binarise, Normalise, Pipeline
-from minigen.data.text import RawText, TextDataset, load_text, read_text, split_text
+from minigen.data.text import RawText, TextDataset, load_text, read_text, split_text, text_parts
 from minigen.data.tokenizer import BytePairTokenizer, CharacterTokenizer, Tokenizer, tokenizer_from
 from minigen.data.transforms import (
     binarise_dynamic,
@@ -55,6 +55,7 @@ __all__ = [
     "read_idx",
     "read_text",
     "split_text",
+    "text_parts",
     "to_symmetric",
     "to_unit",
     "tokenizer_from",

@@ -172,13 +172,15 @@ class TextDataset:
         return {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}
 
 
-def split_text(raw: RawText, context: int, tokenizer: Tokenizer) -> tuple[TextDataset, TextDataset]:
-    """The first nine tenths of the characters to train on, and the rest to be tested on.
-
-    Raises DataError for a text that is too short.
-    """
+def text_parts(raw: RawText) -> tuple[str, str]:
+    """The first nine tenths of the characters to train on, and the rest to be tested on."""
     border = len(raw.text) - int(len(raw.text) * _TEST_SHARE)
-    parts = (("train", raw.text[:border]), ("test", raw.text[border:]))
+    return raw.text[:border], raw.text[border:]
+
+
+def split_text(raw: RawText, context: int, tokenizer: Tokenizer) -> tuple[TextDataset, TextDataset]:
+    """Both of `text_parts`, as windows. Raises DataError for a text that is too short."""
+    parts = zip(("train", "test"), text_parts(raw), strict=True)
     train, test = (
         TextDataset(tokenizer.encode(part), context, tokenizer, f"{raw.name}-{name}", raw.source, raw.origin, raw.note)
         for name, part in parts

@@ -1,8 +1,13 @@
 """The command line with text: what it says, where it writes, and one line with the right code for bad input."""
 
+import json
+
+import numpy as np
 import pytest
 
 from minigen.cli import main
+from minigen.data import load_text, split_text
+from minigen.models import VAE, load
 
 TEXT = "She sells sea shells by the sea shore; the shells she sells are sea shells.\n" * 25
 
@@ -123,3 +128,29 @@ def test_a_swapped_model_is_a_checkpoint_error(place, capsys, tmp_path):
     metadata["config"] = metadata["config"].replace(".;", ".;?")
     checkpoint.save(tmp_path / "swapped.safetensors", arrays, metadata)
     assert "tokens.weight" in fails(capsys, 4, "sample", tmp_path / "swapped.safetensors")
+
+
+def test_evaluate_prints_the_figures_of_text_beside_those_of_held_out_text(place, capsys, tmp_path):
+    words = ["evaluate", str(place / "run"), "--text", str(place / "shells.txt"), "-n", "3", "--out", str(tmp_path)]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "perplexity" in told and "bits per character" in told and "held-out text" in told and "3 texts" in told
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    figures = found["sets"]["run"]
+    assert found["samples"] == 3 and figures["ordinary_copy"] > figures["longest_copy"] >= 1  # one line, repeated
+    assert 1 < figures["perplexity"] < 30 and 0 < figures["distinct_2"] <= 1 and 0 <= figures["self_bleu"] <= 1
+    model = load(place / "run" / "model.safetensors")
+    _, test = split_text(load_text(str(place / "shells.txt")), 16, model.tokenizer)
+    assert np.log(figures["perplexity"]) == pytest.approx(model.evaluate(test.items)["loss"], rel=1e-5)
+
+
+def test_what_evaluate_refuses_of_texts(place, capsys, tmp_path):
+    run, text = place / "run", place / "shells.txt"
+    assert "trained on shells.txt-train: say where that text is with --text FILE" in fails(capsys, 2, "evaluate", run)
+    assert "--data is for images" in fails(capsys, 2, "evaluate", run, "--text", text, "--data", "mnist")
+    VAE(image_shape=(4, 4), hidden=(4,)).save(tmp_path / "vae.safetensors")
+    vae = tmp_path / "vae.safetensors"
+    assert "evaluate them apart" in fails(capsys, 2, "evaluate", run, "--text", text, "--against", vae)
+    assert "--text is for a gpt" in fails(capsys, 2, "evaluate", vae, "--text", text)
+    assert "expected at least 2" in fails(capsys, 2, "evaluate", run, "--text", text, "-n", "1")
+    assert "neither 'austen', 'tinyshakespeare' nor a text file" in fails(capsys, 2, "evaluate", run, "--text", "asten")
