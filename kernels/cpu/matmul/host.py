@@ -7,6 +7,7 @@ at least (latency x units) accumulators, 8 to 10, so that no multiply-add waits 
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -40,6 +41,7 @@ def features() -> frozenset[str]:
     return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
 
+@functools.cache
 def tile_for(dtype: np.dtype) -> Tile:
     """The tile for this machine: 32 registers of 64 bytes (AVX-512), 16 of 32 (AVX2), 32 of 16 (NEON), 16 of 16."""
     has = features()
