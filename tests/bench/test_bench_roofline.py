@@ -114,5 +114,5 @@ def test_an_error_in_a_thread_is_not_lost():
 
 @pytest.mark.parametrize("cores, counts", [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8))])
 def test_thread_counts(monkeypatch, cores, counts):
-    monkeypatch.setattr(roofline, "cores", lambda: cores)
+    monkeypatch.setattr(roofline, "processors", lambda: cores)
     assert thread_counts() == counts
