@@ -121,6 +121,11 @@ def bernoulli_nll(logit: Any, x: Any) -> Any:
     return (_elementwise if isinstance(logit, np.ndarray) else on("gpu")).bernoulli_nll(logit, x)
 
 
+@functools.wraps(_ladder.matmul)
+def matmul(a: Any, b: Any, **settings: Any) -> Any:
+    return (_ladder if isinstance(a, np.ndarray) else on("gpu")).matmul(a, b, **settings)
+
+
 exp = _unary(_elementwise.exp)
 log = _unary(_elementwise.log)
 log1p = _unary(_elementwise.log1p)
@@ -129,7 +134,6 @@ sigmoid = _unary(_elementwise.sigmoid)
 softplus = _unary(_elementwise.softplus)
 erf = _unary(_elementwise.erf)
 gelu = _unary(_elementwise.gelu)
-matmul = _by_type(_ladder.matmul)
 sum = _by_type(_reductions.sum)
 softmax = _by_type(_reductions.softmax)
 log_softmax = _by_type(_reductions.log_softmax)

@@ -17,7 +17,7 @@ from numba.core.dispatcher import Dispatcher
 
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .cache import PrivateCache
-from .jit import _DISABLED, CONTRACT, LOOSE, _quiet, jit_formula
+from .jit import _DISABLED, CONTRACT, LOOSE, NO_ALLOCATION, _quiet, jit_formula
 
 __all__ = ["compile_loop", "plus"]
 
@@ -59,7 +59,9 @@ def compile_loop(function: Callable[..., None], types: str) -> Callable[..., Non
         # Machine code from the cache is linked by name, and needs a module that can be imported.
         function.__module__ = __name__
         function.__name__ = function.__qualname__ = f"loop_{hashlib.sha256(description.encode()).hexdigest()[:16]}"
-        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=_NoOverlap)
+        dispatcher: Any = numba.njit(
+            function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=_NoOverlap, **NO_ALLOCATION
+        )
         dispatcher._cache = _LoopCache(description)
         signature = tuple(map(_numba_type, types.split(";")))
         dispatcher.compile(signature)

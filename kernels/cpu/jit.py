@@ -18,7 +18,7 @@ from numba.extending import register_jitable
 
 from .cache import PrivateCache
 
-__all__ = ["CONTRACT", "EXACT", "LOOSE", "Kernel", "announce_compilation", "jit", "jit_formula"]
+__all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "announce_compilation", "jit", "jit_formula"]
 
 EXACT: frozenset[str] = frozenset()
 """Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""
@@ -29,21 +29,29 @@ CONTRACT = frozenset({"contract"})
 LOOSE = frozenset({"contract", "reassoc", "arcp", "afn", "nsz"})
 """Sums may be reordered and divisions shared. Without "nnan" and "ninf", which break isnan and isfinite."""
 
+MAY_ALLOCATE: dict[str, Any] = {"_nrt": True}
+NO_ALLOCATION: dict[str, Any] = {"_nrt": False}
+"""Numba's switch for its run-time memory manager."""
+
 _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def jit(fastmath: Collection[str] = EXACT) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def jit(
+    fastmath: Collection[str] = EXACT, allocates: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a loop over arrays: compiled at its first call, with NumPy's error model, cached on disk.
 
     error_model="numpy" lets a division by 0 give inf. Python's would raise, and the hidden test at every
-    division keeps LLVM from vectorising the loop.
+    division keeps LLVM from vectorising the loop. Without `allocates` the loop makes no arrays of its own, so
+    that Numba need not count who uses the given ones: a call with five arrays takes half the time.
     """
+    memory = MAY_ALLOCATE if allocates else NO_ALLOCATION  # said either way: what a loop calls inherits the switch
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if _DISABLED:
             return _quiet(function)
-        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False)
+        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False, **memory)
         dispatcher._cache = PrivateCache(function, repr(sorted(fastmath)))
         return dispatcher
 

@@ -100,7 +100,7 @@ def _add_with_care(total: Array, lost: Array, x: Array) -> None:
         total[j] = after
 
 
-@jit(EXACT)
+@jit(EXACT, allocates=True)
 def _column_sums(x: Array, n: int, out: Array) -> None:
     """out = the sums of the columns of x, a matrix of n columns."""
     lost, part = np.empty(n, x.dtype), np.empty(n, x.dtype)
@@ -208,7 +208,7 @@ def _softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..., A
     largest, columns_of_exp = _largest_of(dtype), _columns_of_exp(exp)
     exp_from, _ = _rows_of_exp(exp)
 
-    @jit(EXACT)
+    @jit(EXACT, allocates=True)
     def softmax_loop(x: Array, outer: int, m: int, n: int, out: Array) -> None:
         tops, sums = np.empty(n, x.dtype), np.empty(n, x.dtype)
         for o in range(outer):
@@ -239,7 +239,7 @@ def _log_softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..
         for j in range(x.size):
             out[j] = (x[j] - tops[j]) - rests[j]
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, allocates=True)
     def log_softmax_loop(x: Array, outer: int, m: int, n: int, out: Array) -> None:
         tops, rests = np.empty(n, x.dtype), np.empty(n, x.dtype)
         for o in range(outer):
@@ -308,7 +308,7 @@ def _deviations(x: Array, means: Array, out: Array) -> None:
         out[j] = d * d
 
 
-@jit(EXACT)
+@jit(EXACT, allocates=True)
 def _normalise_columns(x: Array, n: int, count: Any, floor: Any, out: Array) -> None:
     means, spreads = np.empty(n, x.dtype), np.empty(n, x.dtype)
     _column_sums(x, n, means)

@@ -102,6 +102,38 @@ def test_bits_depend_on_neither_tiling_nor_threads(dtype: type, rng: np.random.G
             assert (matmul(a, b[:, 1:], bias=bias[1:], activation="tanh") == y[:, 1:]).all()
 
 
+@pytest.mark.skipif(not JIT, reason="NumPy adds in an order of its own")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_dot_product_does_not_depend_on_its_neighbours(dtype: type, rng: np.random.Generator) -> None:
+    """Four are added together, and those that are left one by one."""
+    for k in (1, 5, 31, 40, 64, 100):
+        x, w = matrix(rng, 1, k, dtype), matrix(rng, 13, k, dtype)
+        y = matmul(x, w, transpose_b=True)
+        for j in range(0, 11):
+            assert (matmul(x, w[j : j + 3], transpose_b=True) == y[:, j : j + 3]).all()
+
+
+def test_out_that_overlaps_is_seen_after_the_first_call(rng: np.random.Generator) -> None:
+    """The first call compiles; from the second on, compiled code looks at shapes and addresses."""
+    memory = matrix(rng, 8, 4, "f4")
+    a, b = memory[:4], memory[4:]
+    y = matmul(a, b)
+    for out in (memory[:4], memory[2:6], memory[4:]):
+        with pytest.raises(ValueError, match="overlaps"):
+            matmul(a, b, out=out)
+        with pytest.raises(ValueError, match="overlaps"):
+            matmul(a, b, bias=memory[0], out=out)
+    with pytest.raises(ValueError, match="overlaps"):
+        matmul(y, b, bias=memory[3], out=memory[2:6])
+    for bias in (memory[0, :3], memory[:, 0]):
+        with pytest.raises(ValueError, match="bias"):
+            matmul(a, b, bias=bias)
+    with pytest.raises(ValueError, match="do not match"):
+        matmul(a[:, :3], b)
+    np.testing.assert_array_equal(matmul(a, b), y)
+    np.testing.assert_array_equal(matmul(a, b[::-1])[::-1], matmul(a[::-1], b[::-1]))
+
+
 def test_errors_say_what_was_expected() -> None:
     a, b, vector = np.ones((2, 3), np.float32), np.ones((3, 4), np.float32), np.ones(3, np.float32)
     locked = np.ones((2, 4), np.float32)

@@ -10,11 +10,12 @@
     blas           NumPy's
     best           what was measured to be fastest for the shape
 
-`best` is never BLAS. Against OpenBLAS called by `@` (one thread, float32, AVX-512) it is 1.16 times as fast on the
-MNIST suite at batch 64 (0.94 to 1.35), 1.11 at batch 256 (1.04 to 1.18), and 1.00 to 1.23 on the cubes from 128 to
-2048. It is behind where a product takes little more than the microsecond that Python spends around it, which going to
-BLAS from here would not save, and by a quarter where a few columns spill into another vector, as 33 do into a third;
-there BLAS would save some, and make the bits depend on its number of threads. `minigen bench matmul` measures it again.
+`best` is never BLAS. Against OpenBLAS called by `np.matmul` with `out` (one thread, float32, AVX-512) it is 1.16 times
+as fast on the MNIST suite at batch 64 (0.94 to 1.35), 1.11 at batch 256 (1.04 to 1.18), and 1.00 to 1.23 on the cubes
+from 128 to 2048. At batch 1, where both wait for the memory or for Python, it is 0.96 to 0.98 times as fast (0.9 to
+1.1; the outer products there, 8 to 17 times), and so it is on the smallest of the ragged shapes. BLAS would save there
+what cannot be told from noise, and make the bits depend on its number of threads. `minigen bench matmul` measures it
+again.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from numpy.typing import NDArray
 
 from ...threads import get_threads, may_start_threads
 from .blocked import blocked
-from .engine import entry_point, multiply, multiply_in_parallel, multiply_stacks
+from .engine import ENGINES, entry_point, multiply, multiply_in_parallel, multiply_stacks
 from .epilogue import ACTIVATIONS, activate
 from .loop_order import loop_order
 from .naive import naive
 from .register_tile import register_tile
-from .whole import AS_NEEDED, BOTH, BY_SIZE
+from .whole import ANY, AS_NEEDED, BOTH, BY_SIZE
 
 __all__ = ["RUNGS", "matmul"]
 
@@ -45,6 +46,7 @@ RUNGS = ("naive", "loop_order", "blocked", "register_tile", "vector", "packed", 
 
 _PACKING = {"vector": AS_NEEDED, "packed": BOTH, "parallel": BY_SIZE, "best": BY_SIZE}
 _LOOPS = {f.__name__: f for f in (naive, loop_order, blocked, register_tile)}
+_empty = np.empty
 _PARALLEL_WORK = 4_000_000
 """Multiply-adds below which a second thread does not pay: about 50 microseconds of one."""
 
@@ -88,6 +90,23 @@ def matmul(
             raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
         return _stacks(a, b, rung, threads)
     dtype = a.dtype
+    engine = ENGINES.get(dtype)
+    if (  # the usual call, in little Python, which takes longer than a small product: compiled code sees to the rest
+        engine is not None
+        and rung == "best"
+        and b.dtype is dtype
+        and (not accumulate if out is None else out.dtype is dtype and out.ndim == 2 and out.flags.carray)
+        and (bias is None or (bias.dtype is dtype and bias.ndim == 1 and bias.flags.c_contiguous))
+        and activation in ACTIVATIONS
+        and (threads is None or threads > 0)
+    ):
+        address, _, quick, no_bias, q = engine
+        c = _empty((m, n), dtype) if out is None else out
+        if quick(
+            address, c, a, b, no_bias if bias is None else bias, accumulate, BY_SIZE, q, ACTIVATIONS[activation],
+            0.0 if activation == "relu" else slope, ANY if threads == 1 else _PARALLEL_WORK,
+        ):  # fmt: skip
+            return c
     if k != k_of_b:
         raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
     if (b.dtype is not dtype and b.dtype != dtype) or dtype not in _FLOATS:

@@ -44,6 +44,10 @@ def make_dot(dtype: np.dtype, tile: Tile, rows: int) -> Callable[..., None]:
         simd = Vectors(builder, dtype, tile.width)
         streams = [left, *(builder.add(right, builder.mul(w_row, I64(r))) for r in range(rows))]
         totals = _partial_sums(builder, simd, tile.fused, streams, depth)
+        if 1 < rows <= tile.width:
+            few = Vectors(builder, dtype, rows)
+            few.store(builder.fadd(few.load(target), simd.sums(totals)), target)
+            return
         for r, total in enumerate(totals):
             simd.add_to(builder.add(target, I64(r * simd.size)), simd.sum(total))
 

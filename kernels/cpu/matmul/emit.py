@@ -147,5 +147,27 @@ class Vectors:
             half //= 2
         return self.builder.extract_element(x, _I32(0))
 
+    def sums(self, rows: Sequence[Any]) -> Any:
+        """A vector of the `sum` of each row, with the same additions in the same order: two rows share each of them.
+
+        As many rows as a power of two, at most one a lane.
+        """
+        half = self.width // 2
+        blocks = list(rows)
+        while half:  # a block holds, of each of its rows, 2 half sums beside each other
+            starts = range(0, self.width, 2 * half)
+            low = [start + i for start in starts for i in range(half)]
+            if len(blocks) > 1:
+                pairs = zip(blocks[::2], blocks[1::2], strict=True)
+                low += [self.width + lane for lane in low]
+                high = [lane + half for lane in low]
+                blocks = [self.builder.fadd(self.shuffle(x, y, low), self.shuffle(x, y, high)) for x, y in pairs]
+            else:
+                lanes = [lane % self.width for lane in range(half, self.width + half)]
+                blocks = [self.builder.fadd(blocks[0], self.shuffle(blocks[0], blocks[0], lanes))]
+            half //= 2
+        each = self.width // len(rows)
+        return self.shuffle(blocks[0], blocks[0], range(0, self.width, each))
+
     def _lanes(self, lanes: Sequence[int]) -> Any:
         return ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes))

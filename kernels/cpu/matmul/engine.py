@@ -18,14 +18,15 @@ from .host import Tile, tile_for
 from .indirect import address_of_overload
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .parallel import make_shared_product, team_of
-from .whole import make_stack, make_whole, packing_of
+from .whole import make_quick, make_stack, make_whole, packing_of
 
-__all__ = ["entry_point", "multiply", "multiply_in_parallel", "multiply_stacks"]
+__all__ = ["ENGINES", "entry_point", "multiply", "multiply_in_parallel", "multiply_stacks"]
 
 Array = NDArray[Any]
 
 _PRODUCT = "ciiiiiammiiaid"
 _WHOLE = "icmmaiiaid"
+_QUICK = "icmmaiiaidi"
 _STACK = "isttaiiaid"
 _SHARED = "iiiciammiicid"
 
@@ -35,6 +36,7 @@ class Engine(NamedTuple):
 
     address: int
     whole: Callable[..., bool]
+    quick: Callable[..., bool]
     no_bias: Array
     buffer: Array
 
@@ -83,25 +85,26 @@ def _stack(dtype: np.dtype) -> Callable[..., bool]:
 
 
 class _Engines(dict[np.dtype, Engine]):
-    """The engine of each dtype, compiled when first looked up."""
+    """The engine of each dtype, compiled when first looked up; `get` gives only what is there."""
 
     def __missing__(self, dtype: np.dtype) -> Engine:
         _, product = _loops(dtype)
         entry_point(product, _PRODUCT, dtype)
         address = address_of_overload(product, signature(_PRODUCT, dtype)) if isinstance(product, Dispatcher) else 0
         whole = entry_point(_whole(dtype), _WHOLE, dtype)
-        engine = self[dtype] = Engine(address, whole, np.zeros(0, dtype), _buffers(dtype, 1)[0])
+        quick = entry_point(make_quick(_whole(dtype)), _QUICK, dtype)
+        engine = self[dtype] = Engine(address, whole, quick, np.zeros(0, dtype), _buffers(dtype, 1)[0])
         return engine
 
 
-_engines = _Engines()
+ENGINES = _Engines()
 
 
 @functools.cache
 def _shared_product(dtype: np.dtype) -> Callable[..., None]:
     """`product` by its address, on several threads."""
     tile, product = _loops(dtype)
-    address = _engines[dtype].address
+    address = ENGINES[dtype].address
     return functools.partial(entry_point(make_shared_product(product, dtype, tile), _SHARED, dtype), address)
 
 
@@ -135,7 +138,7 @@ def multiply(
     Shapes and dtypes agree; no array is empty but for k = 0.
     """
     dtype = c.dtype
-    address, whole, no_bias, q = _engines[dtype]
+    address, whole, _, no_bias, q = ENGINES[dtype]
     if bias is None:
         bias = no_bias
     code = ACTIVATIONS[activation]
@@ -146,7 +149,7 @@ def multiply(
 def multiply_stacks(c: Array, a: Array, b: Array, packing: int) -> None:
     """C_i = A_i B_i for each matrix of three stacks."""
     dtype = c.dtype
-    address, _, no_bias, q = _engines[dtype]
+    address, _, _, no_bias, q = ENGINES[dtype]
     stack = _stack(dtype)
     if not stack(address, c, a, b, no_bias, 0, packing, q, 0, 0.0):
         stack(address, c, np.array(a), np.array(b), no_bias, 0, packing, q, 0, 0.0)
@@ -163,7 +166,7 @@ def multiply_in_parallel(
     m, n = c.shape
     start = FROM_C if accumulate else FROM_ZERO
     if bias is None:
-        bias = _engines[dtype].no_bias
+        bias = ENGINES[dtype].no_bias
     elif accumulate or n == 1:
         c[...] = c + bias if accumulate else bias
         start = FROM_C

@@ -17,12 +17,15 @@ from .indirect import make_indirect
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .pack import ALONG, ELEMENTS, STRAIGHT, TURNED
 
-__all__ = ["AS_NEEDED", "BOTH", "BY_SIZE", "make_stack", "make_whole", "packing_of"]
+__all__ = ["ANY", "AS_NEEDED", "BOTH", "BY_SIZE", "make_quick", "make_stack", "make_whole", "packing_of"]
 
 Array = NDArray[Any]
 
 AS_NEEDED, BOTH, BY_SIZE = range(3)
 """What to pack: only what cannot be read in place; both operands; or what a measured rule says."""
+
+ANY = 1 << 62
+"""So many multiply-adds that no product has more."""
 
 _ALONG_ROWS = 3  # up to so many rows, turning B costs more than the product
 _KIB = 1024
@@ -58,7 +61,22 @@ def packing_of(a: Array, b: Array, packing: int) -> tuple[int, int]:
 @jit(EXACT)
 def aligned(x: Array) -> bool:
     """Whether every number begins at a multiple of its size."""
-    return (x.ctypes.data | x.strides[0] | x.strides[1]) % x.itemsize == 0
+    return (x.ctypes.data | x.strides[0] | x.strides[1]) & (x.itemsize - 1) == 0  # a division would take longer
+
+
+@jit(EXACT)
+def span(x: Array) -> tuple[int, int]:
+    """The addresses between which a matrix that is not empty lies."""
+    row, column = (x.shape[0] - 1) * x.strides[0], (x.shape[1] - 1) * x.strides[1]
+    first = x.ctypes.data
+    return first + min(row, 0) + min(column, 0), first + max(row, 0) + max(column, 0) + x.itemsize
+
+
+@jit(EXACT)
+def apart(x: Array, y: Array) -> bool:
+    """Whether two matrices surely share no memory: where they interleave, this does not see it."""
+    (x_low, x_high), (y_low, y_high) = span(x), span(y)
+    return x_high <= y_low or y_high <= x_low
 
 
 def make_whole(product: Callable[..., None]) -> Callable[..., bool]:
@@ -92,6 +110,26 @@ def make_whole(product: Callable[..., None]) -> Callable[..., bool]:
         return True
 
     return whole
+
+
+def make_quick(whole: Callable[..., bool]) -> Callable[..., bool]:
+    """quick(address, c, a, b, ..., slope, most): `whole`, if all is as it should be: shapes that match, a C that
+    overlaps with nothing, and 1 to `most` multiply-adds. Otherwise False, with nothing done, and Python asks why.
+    """
+
+    @jit(EXACT)
+    def quick(
+        address: int, c: Array, a: Array, b: Array, bias: Array, goes_on: int, packing: int, q: Array,
+        activation: int, slope: float, most: int,
+    ) -> bool:  # fmt: skip
+        (m, k), n = a.shape, b.shape[1]
+        if b.shape[0] != k or c.shape != (m, n) or not 0 < m * n * k <= most or bias.size not in (0, n):
+            return False
+        if not (apart(c, a) and apart(c, b) and (bias.size == 0 or apart(c, bias.reshape(1, n)))):
+            return False
+        return whole(address, c, a, b, bias, goes_on, packing, q, activation, slope)
+
+    return quick
 
 
 def make_stack(whole: Callable[..., bool]) -> Callable[..., bool]:
