@@ -121,6 +121,7 @@ ROWS: tuple[Row, ...] = (
     _unary("softplus", lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
     _unary("erf", None),
     _unary("gelu", None),
+    Row("gelu_slope", "elementwise", 2, 1, 2, elementwise.gelu_slope, reference.gelu_slope, None),
     Row("leaky_relu", "elementwise", 1, 1, 1, lambda x: elementwise.leaky_relu(x, _SLOPE),
         lambda x: reference.leaky_relu(x, _SLOPE), lambda x: np.maximum(x, _SLOPE * x)),
     Row("gate", "elementwise", 2, 1, 2, lambda g, x: elementwise.gate(g, x, _SLOPE),

@@ -103,7 +103,7 @@ def _loops(dtype: np.dtype) -> _Loops:
             high = s[c] if s[c] > high else high
         return high
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, allocates=True)
     def forward(qkv: Array, lengths: Array, causal: bool, scale: float, out: Array) -> None:
         number = qkv.dtype.type
         size, time, _, heads, width = qkv.shape
@@ -139,7 +139,7 @@ def _loops(dtype: np.dtype) -> _Loops:
                         for d in range(width):
                             y[i0 + r, d] *= share
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, allocates=True)
     def backward(g: Array, qkv: Array, lengths: Array, causal: bool, scale: float, out: Array) -> None:
         number = qkv.dtype.type
         size, time, _, heads, width = qkv.shape
