@@ -1,6 +1,7 @@
-"""The formulas of `scalar` for one float64, by the functions of the C library.
+"""The formulas of `scalar` for one float64.
 
-float64 is here to check gradients with, not to be fast: correct to a few units in the last place is enough.
+Those of exponentials are built as in `scalar`, with longer polynomials, and become vector instructions like them;
+log, log1p and the normal distribution are the C library's, one number at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .scalar import gate, leaky_relu
 
 __all__ = [
     "FORMULAS",
+    "HELPERS",
     "bernoulli_nll",
     "erf",
     "exp",
@@ -29,15 +31,132 @@ __all__ = [
     "tanh",
 ]
 
-# NumPy's functions, not those of `math`: in plain Python `math.exp(1000.0)` raises.
-_SQRT_HALF = np.float64(0.7071067811865476)
-_INV_SQRT_2PI = np.float64(0.3989422804014327)
-_LOWEST = np.float64(-40.0)  # 40 Phi(-40) rounds to 0
+_F = np.float64
+_I = np.int64
+_ZERO, _HALF, _ONE, _TWO = _F(0.0), _F(0.5), _F(1.0), _F(2.0)
+
+# Bits of a float64: 1 of sign, 11 of exponent (offset 1023), 52 of mantissa.
+_MANTISSA_WIDTH = _I(52)
+_EXPONENT_OFFSET = _I(1023)
+_SIGN = _I(-0x8000000000000000)
+
+
+def _bits(x: Any) -> Any:
+    """The bits of a float64, as an int64."""
+    return np.float64(x).view(np.int64)
+
+
+def _from_bits(n: Any) -> Any:
+    """The float64 that has these bits."""
+    return np.int64(n).view(np.float64)
+
+
+# --- exponentials: x = k ln 2 + r, |r| <= ln(2) / 2, e^x = 2^k e^r ------------------------------------------------
+
+# Adding 1.5 * 2^52 leaves no room for a fraction: the sum's low bits are the nearest integer.
+_ROUNDER = _F(6755399441055744.0)
+_ROUNDER_BITS = _I(0x4338000000000000)
+_LOG2_E = _F(1.4426950408889634)
+_LN2_HIGH = _F(0.6931471803691238)  # 33 bits: k * _LN2_HIGH is exact
+_LN2_LOW = _F(1.9082149292705877e-10)
+_EXP_LOWEST, _EXP_HIGHEST = _F(-746.0), _F(710.0)  # beyond: 0 and infinity
+
+# (e^r - 1 - r) / r^2 for |r| <= 0.3467; error of e^r 2^-56.
+_E2, _E3, _E4 = _F(0.5000000000000011), _F(0.16666666666666413), _F(0.04166666666652987)
+_E5, _E6, _E7 = _F(0.008333333333494805), _F(0.0013888888943716766), _F(0.00019841269506038018)
+_E8, _E9 = _F(2.480149299933979e-05), _F(2.7557586669932623e-06)
+_E10, _E11 = _F(2.763028696109763e-07), _F(2.500002853511047e-08)
+
+
+def _rounded_quotient(x: Any) -> Any:
+    """k = round(x / ln 2), as the float k + 1.5 * 2^52."""
+    return x * _LOG2_E + _ROUNDER
+
+
+def _remainder(x: Any, k: Any) -> Any:
+    """r = x - k ln 2, with ln 2 in two parts."""
+    return (x - k * _LN2_HIGH) - k * _LN2_LOW
+
+
+def _expm1_of_remainder(r: Any) -> Any:
+    """e^r - 1 for |r| <= ln(2) / 2."""
+    p = ((((_E11 * r + _E10) * r + _E9) * r + _E8) * r + _E7) * r + _E6
+    p = (((p * r + _E5) * r + _E4) * r + _E3) * r + _E2
+    return r * r * p + r
+
+
+def _two_to(n: Any) -> Any:
+    """2^n for an int64 -1022 <= n <= 1023."""
+    return _from_bits((n + _EXPONENT_OFFSET) << _MANTISSA_WIDTH)
 
 
 def exp(x: Any) -> Any:
-    """y = e^x."""
-    return np.exp(x)
+    """y = e^x = 2^k e^r, in two factors so that k may be -1076 (subnormal results) and 1024 (infinity)."""
+    low = _EXP_LOWEST if x < _EXP_LOWEST else x
+    c = _EXP_HIGHEST if low > _EXP_HIGHEST else low
+    rounded = _rounded_quotient(c)
+    n = _I(_bits(rounded) - _ROUNDER_BITS)
+    half = _I(n >> _I(1))
+    return (_ONE + _expm1_of_remainder(_remainder(c, rounded - _ROUNDER))) * _two_to(half) * _two_to(_I(n - half))
+
+
+_TANH_HIGHEST = _F(40.0)  # tanh(20) rounds to 1
+
+
+def tanh(x: Any) -> Any:
+    """y = (e^2x - 1) / (e^2x + 1) = w / (w + 2), w = e^(2|x|) - 1: no cancellation at 0, as w keeps its digits."""
+    a = abs(x) * _TWO
+    c = _TANH_HIGHEST if a > _TANH_HIGHEST else a
+    rounded = _rounded_quotient(c)
+    scale = _two_to(_I(_bits(rounded) - _ROUNDER_BITS))
+    w = scale * _expm1_of_remainder(_remainder(c, rounded - _ROUNDER)) + (scale - _ONE)
+    y = w / (w + _TWO)
+    half = _HALF * w
+    return _from_bits(_bits(y if w > _TWO else half - half * y) | (_bits(x) & _SIGN))
+
+
+_SIGMOID_TAIL = _F(-1.0)  # from here on e - e^2 / (1 + e) loses less to rounding than e / (1 + e)
+
+
+def sigmoid(x: Any) -> Any:
+    """y = 1 / (1 + e^-x); left of 0 as e^x / (1 + e^x), which keeps the digits of the tail."""
+    e = exp(-abs(x))
+    y = (_ONE if x >= _ZERO else e) / (_ONE + e)
+    return e - e * y if x < _SIGMOID_TAIL else y
+
+
+# (ln((1 + s) / (1 - s)) - 2 s) / s^3 in s^2, 0 <= s <= 1/3; relative error of the logarithm 2^-59.
+_A3, _A5, _A7 = _F(0.6666666666666631), _F(0.40000000000155117), _F(0.2857142854811789)
+_A9, _A11, _A13 = _F(0.22222223953653955), _F(0.18181744478817524), _F(0.1538654839776973)
+_A15, _A17 = _F(0.133011213178852), _F(0.12104945347461324)
+_A19, _A21 = _F(0.08344969713374241), _F(0.17009759714077063)
+
+
+def _log1p_of_unit(e: Any) -> Any:
+    """ln(1 + e) for 0 <= e <= 1, with s = e / (2 + e): 2 atanh(s) = 2 s + s^3 P(s^2), and 2 s = e - s e."""
+    s = e / (_TWO + e)
+    z = s * s
+    p = ((((_A21 * z + _A19) * z + _A17) * z + _A15) * z + _A13) * z + _A11
+    p = (((p * z + _A9) * z + _A7) * z + _A5) * z + _A3
+    return e - s * (e - z * p)
+
+
+def softplus(x: Any) -> Any:
+    """y = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)."""
+    return (x if x > _ZERO else _ZERO) + _log1p_of_unit(exp(-abs(x)))
+
+
+def bernoulli_nll(logit: Any, x: Any) -> Any:
+    """y = ln(1 + e^logit) - x logit = max(logit, 0) - x logit + ln(1 + e^-|logit|): exact where x is 0 or 1."""
+    return ((logit if logit > _ZERO else _ZERO) - x * logit) + _log1p_of_unit(exp(-abs(logit)))
+
+
+# --- logarithms and the normal distribution, by the C library -----------------------------------------------------
+
+# NumPy's functions, not those of `math`: in plain Python `math.log(0.0)` raises.
+_SQRT_HALF = _F(0.7071067811865476)
+_INV_SQRT_2PI = _F(0.3989422804014327)
+_LOWEST = _F(-40.0)  # 40 Phi(-40) rounds to 0
 
 
 def log(x: Any) -> Any:
@@ -48,27 +167,6 @@ def log(x: Any) -> Any:
 def log1p(x: Any) -> Any:
     """y = ln(1 + x)."""
     return np.log1p(x)
-
-
-def tanh(x: Any) -> Any:
-    """y = (e^x - e^-x) / (e^x + e^-x)."""
-    return np.tanh(x)
-
-
-def sigmoid(x: Any) -> Any:
-    """y = 1 / (1 + e^-x); left of 0 as e^x / (1 + e^x), which keeps the digits of the tail."""
-    e = np.exp(-abs(x))
-    return (1.0 if x >= 0.0 else e) / (1.0 + e)
-
-
-def softplus(x: Any) -> Any:
-    """y = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)."""
-    return (x if x > 0.0 else 0.0) + np.log1p(np.exp(-abs(x)))
-
-
-def bernoulli_nll(logit: Any, x: Any) -> Any:
-    """y = ln(1 + e^logit) - x logit = max(logit, 0) - x logit + ln(1 + e^-|logit|)."""
-    return ((logit if logit > 0.0 else 0.0) - x * logit) + np.log1p(np.exp(-abs(logit)))
 
 
 def erf(x: Any) -> Any:
@@ -97,3 +195,14 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     for f in (bernoulli_nll, erf, exp, gate, gelu, gelu_slope, leaky_relu, log, log1p, sigmoid, softplus, tanh)
 }
 """The public formulas by name."""
+
+HELPERS: tuple[Callable[..., Any], ...] = (
+    _bits,
+    _from_bits,
+    _rounded_quotient,
+    _remainder,
+    _expm1_of_remainder,
+    _two_to,
+    _log1p_of_unit,
+)
+"""What the formulas are made of: a compiler of formulas must know these as well."""

@@ -32,8 +32,9 @@ def test_both_precisions_have_every_formula() -> None:
 
 
 def test_every_private_function_of_scalar_is_declared_a_helper() -> None:
-    private = {f for n, f in vars(scalar).items() if n.startswith("_") and inspect.isfunction(f)}
-    assert private == set(scalar.HELPERS)
+    for module in (scalar, scalar64):
+        private = {f for n, f in vars(module).items() if n.startswith("_") and inspect.isfunction(f)}
+        assert private == set(module.HELPERS)
     functions = {f for f in vars(scalar_random).values() if inspect.isfunction(f)}
     assert functions == set(scalar_random.FORMULAS)
 
