@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..errors import ShapeError, UsageError
+from ..host import HostNumber
 from ..losses import vae as losses
 from ..nn import Dense, Sequential, Tanh
 from ..ops import sigmoid
@@ -57,6 +58,7 @@ class VAE(GenerativeModel):
     TRAINING = {"default": {"epochs": 10, "batch_size": 128}, "document": {"epochs": 20, "batch_size": 128}}
 
     config: VAEConfig
+    beta = HostNumber()  # config.beta, unless a controller moves it
 
     def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
@@ -65,6 +67,7 @@ class VAE(GenerativeModel):
             raise UsageError(f"likelihood = {c.likelihood!r}: expected one of {', '.join(LIKELIHOODS)}")
         if c.beta < 0:
             raise UsageError(f"beta = {c.beta}: expected at least 0")
+        self.beta = c.beta
         if c.latent < 1 or not c.hidden:
             raise UsageError("a VAE needs at least one latent dimension and one hidden layer")
         pixels = math.prod(c.image_shape)
@@ -82,7 +85,7 @@ class VAE(GenerativeModel):
     def train_step(self, images: Images | Tensor) -> Losses:
         """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
         reconstruction, kl = self.losses(images, self.noise)
-        loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
+        loss = losses.negative_elbo(reconstruction, kl, beta=self.beta)
         loss.backward()
         self.optimizers["all"].step()
         self.optimizers["all"].zero_grad()
