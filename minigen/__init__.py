@@ -23,6 +23,6 @@ from .threads import get_threads, set_threads
 from .training import feedback, train
 
 __all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "compile", "data", "detect_nan", "draw", "errors",
-           "feedback", "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "metrics", "models", "nn",
-           "no_grad", "op", "ops", "optim", "seed", "set_threads", "tensor", "train"]
+           "feedback", "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "metrics", "models",
+           "nn", "no_grad", "op", "ops", "optim", "seed", "set_threads", "tensor", "train"]
 __all__ += _operations

@@ -32,7 +32,8 @@ def feedback_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="gan: hold the discriminator's accuracy at F, such as 0.8, by its learning rate."),
         click.option("--ada", is_flag=True, default=None,
                      help="gan: augment what the discriminator sees, the more the more it overfits."),
-        click.option("--kl-target", type=Positive(), metavar="NATS", help="vae: hold the KL divergence there, by beta."),
+        click.option("--kl-target", type=Positive(), metavar="NATS",
+                     help="vae: hold the KL divergence there, by beta."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -56,7 +57,8 @@ def controllers(given: Mapping[str, Any]) -> list[feedback.Controller]:
         raise UsageError("--patience is how long --on-plateau and --stop-early wait: give one of them, or leave it out")
     if FRECHET in [given[name] for name in _BY_METRIC] and given["data"] not in (None, MNIST):
         raise UsageError(f"{FRECHET} during training is measured by the feature net of MNIST, which does not know "
-                         f"{given['data']}: choose a loss, and compare whole runs with minigen evaluate --features FILE")
+                         f"{given['data']}: choose a loss, and compare whole runs with "
+                         "minigen evaluate --features FILE")
     asked: list[Controller] = []
     if given["kl_target"] is not None:
         asked.append(KLTarget(given["kl_target"]))

@@ -59,5 +59,5 @@ def draw_marks(axes: Axes, marks: Sequence[Mark]) -> None:
     """A dotted line for each, with its text along it."""
     for mark in marks:
         axes.axvline(mark.x, color=PALETTE[6], linestyle=":", linewidth=1)
-        axes.text(mark.x, 0.98, f"{mark.text} ", transform=axes.get_xaxis_transform(), rotation=90, ha="right", va="top",
-                  fontsize=8, color=PALETTE[6])
+        axes.text(mark.x, 0.98, f"{mark.text} ", transform=axes.get_xaxis_transform(), rotation=90, ha="right",
+                  va="top", fontsize=8, color=PALETTE[6])

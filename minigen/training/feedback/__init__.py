@@ -15,5 +15,5 @@ from .kl import KLTarget
 from .log import Log
 from .metric import KeepBest, OnPlateau, StopEarly
 
-__all__ = ["FRECHET", "Action", "AdaptiveAugmentation", "Balance", "Controller", "Feedback", "KLTarget", "KeepBest", "Log",
-           "OnPlateau", "StopEarly", "controllers_of"]
+__all__ = ["FRECHET", "Action", "AdaptiveAugmentation", "Balance", "Controller", "Feedback", "KLTarget", "KeepBest",
+           "Log", "OnPlateau", "StopEarly", "controllers_of"]

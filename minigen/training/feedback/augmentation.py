@@ -38,15 +38,15 @@ class AdaptiveAugmentation(Controller):
     name: ClassVar[str] = "adaptive_augmentation"
 
     def __post_init__(self) -> None:
-        require(self, "target", "between -1 and 1", -1 < self.target < 1)
-        require(self, "images", "a whole number from 1", self.images >= 1)
-        require(self, "every", "a whole number from 1", self.every >= 1)
-        require(self, "high", "above 0, at most 1", 0 < self.high <= 1)
+        require(self, "target", "a number between -1 and 1", lambda v: -1 < v < 1)
+        require(self, "images", "a whole number from 1", lambda v: v >= 1, int)
+        require(self, "every", "a whole number from 1", lambda v: v >= 1, int)
+        require(self, "high", "a number above 0, at most 1", lambda v: 0 < v <= 1)
 
     def attach(self, model: Any) -> None:
         if not hasattr(model, "augmentation"):
-            raise UsageError(f"AdaptiveAugmentation is for a gan's discriminator, and a {model.kind} has none: leave it "
-                             "out")
+            raise UsageError(f"AdaptiveAugmentation is for a gan's discriminator, and a {model.kind} has none: leave "
+                             "it out")
         model.augmentation = Augmentation(model.config.image_shape, model.noise, model.device)
         model.watched = True
 

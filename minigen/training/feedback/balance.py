@@ -34,8 +34,8 @@ class Balance(Controller):
     name: ClassVar[str] = "balance"
 
     def __post_init__(self) -> None:
-        require(self, "target", "an accuracy between 0.5 and 1", 0.5 < self.target < 1)
-        require(self, "gain", "a number above 0", self.gain > 0)
+        require(self, "target", "an accuracy between 0.5 and 1", lambda v: 0.5 < v < 1)
+        require(self, "gain", "a number above 0", lambda v: v > 0)
 
     def attach(self, model: Any) -> None:
         if not hasattr(model, "watched"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from ...errors import UsageError
 
@@ -60,7 +62,8 @@ class Controller:
 
     def says(self, action: Action) -> str:
         """The action in words, for the line after an epoch."""
-        return f"{action.measured} {action.value:.4g}, wanted {self.set_point:g}: {action.setting} is now {action.to:.4g}"
+        wanted = f"{action.measured} {action.value:.4g}, wanted {self.set_point:g}"
+        return f"{wanted}: {action.setting} is now {action.to:.4g}"
 
     def settings(self) -> dict[str, Any]:
         """What makes this controller again, ready for JSON."""
@@ -76,8 +79,10 @@ class Controller:
             setattr(self, name, type(value)(state[name]))
 
 
-def require(controller: Controller, name: str, expected: str, fits: bool) -> None:
-    """Raise UsageError unless the setting called so is a finite number (or text) that fits."""
+def require(controller: Controller, name: str, expected: str, fits: Callable[[Any], bool], kind: type = float) -> None:
+    """Make the setting called so a Python number of that kind, or raise UsageError unless it is one that fits."""
     value = getattr(controller, name)
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+    exact = (int, np.integer) if kind is int else (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, exact) or not math.isfinite(value) or not fits(value):
         raise UsageError(f"{type(controller).__name__}: {name} = {value!r}, expected {expected}")
+    setattr(controller, name, kind(value))

@@ -29,8 +29,8 @@ class Frechet:
         self._net = mnist_classifier()
         shape, features = self._net.config.image_shape, self._net.config.hidden[-1]
         if isinstance(real, TextDataset) or real.images.shape[1:] != shape:
-            raise UsageError(f"feedback: {FRECHET!r} needs a feature net, and minigen has one for digits of {shape[0]} x "
-                             f"{shape[1]} alone: choose a loss, and compare whole runs with `minigen features` and "
+            raise UsageError(f"feedback: {FRECHET!r} needs a feature net, and minigen has one for digits of {shape[0]} "
+                             f"x {shape[1]} alone: choose a loss, and compare whole runs with `minigen features` and "
                              "`minigen evaluate --features`")
         if len(real) <= features:
             raise DataError(f"feedback: {FRECHET!r} over {features} features needs more real images than {len(real)}")

@@ -24,10 +24,10 @@ class KLTarget(Controller):
 
     after every step, KL(t) being that of the batch, in nats per image: where it is above the target, beta rises. It
     starts at `low`. The published anti-windup keeps I as it is after a beta beyond its range, also where the next
-    error would lead back; P alone, at most kp, may then never get it back, and beta sticks. Here I stands still only
-    while beta is beyond its range *and* the error would carry it further out (conditional integration, Astrom &
-    Hagglund 1995, section 3.5). The paper's range is [0, 1], which can only let the KL grow over that of the bound;
-    a larger `high` also presses it below.
+    error would lead back; P alone, at most kp, may then never get it back, and beta sticks. Here I is set to what gives
+    the end of the range, so that the first error of the other sign leads back (back-calculation, Astrom & Hagglund
+    1995, section 3.5). The paper's range is [0, 1], which can only let the KL grow over that of the bound; a larger
+    `high` also presses it below.
     """
 
     target: float
@@ -41,11 +41,11 @@ class KLTarget(Controller):
     name: ClassVar[str] = "kl_target"
 
     def __post_init__(self) -> None:
-        require(self, "target", "nats above 0", self.target > 0)
-        require(self, "kp", "0 or more", self.kp >= 0)
-        require(self, "ki", "a number above 0", self.ki > 0)
-        require(self, "low", "0 or more", self.low >= 0)
-        require(self, "high", f"more than low = {self.low}", self.high > self.low)
+        require(self, "target", "nats above 0", lambda v: v > 0)
+        require(self, "kp", "a number from 0", lambda v: v >= 0)
+        require(self, "ki", "a number above 0", lambda v: v > 0)
+        require(self, "low", "a number from 0", lambda v: v >= 0)
+        require(self, "high", f"a number above low = {self.low}", lambda v: v > self.low)
         self.beta = self.low
 
     def attach(self, model: Any) -> None:
@@ -59,11 +59,10 @@ class KLTarget(Controller):
         """Take in KL(t), return beta(t)."""
         error = self.target - kl
         base = self.low + self.kp * 0.5 * (1 - math.tanh(error / 2))  # 1 / (1 + exp(e)), and nothing overflows
-        integral = self.integral - self.ki * error
-        too_high, too_low = base + integral > self.high, base + integral < self.low
-        if not (too_high and error < 0) and not (too_low and error > 0):
-            self.integral = integral
+        self.integral -= self.ki * error
         self.beta = min(max(base + self.integral, self.low), self.high)
+        if self.beta != base + self.integral:
+            self.integral = self.beta - base
         return self.beta
 
     def after_step(self, measured: Mapping[str, float], images: int) -> Action:

@@ -29,15 +29,16 @@ class OnPlateau(Controller):
     settles: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        Plateau(self.patience, self.shrink)  # refuses bad settings
+        require(self, "patience", "a whole number from 1", lambda v: v >= 1, int)
+        require(self, "shrink", "a number between 0 and 1", lambda v: 0 < v < 1)
 
     def attach(self, model: Any) -> None:
         if hasattr(model, "schedule"):
-            raise UsageError(f"OnPlateau moves the learning rate, and a {model.kind} has a schedule of its own: leave it "
-                             "out")
+            raise UsageError(f"OnPlateau moves the learning rate, and a {model.kind} has a schedule of its own: leave "
+                             "it out")
         if not hasattr(model, "optimizers"):
-            raise UsageError(f"OnPlateau moves the learning rate of `optimizers`, and a {model.kind} has none: leave it "
-                             "out")
+            raise UsageError(f"OnPlateau moves the learning rate of `optimizers`, and a {model.kind} has none: leave "
+                             "it out")
 
     def update(self, value: float) -> float:
         """Take in the figure, return the factor that now holds."""
@@ -56,7 +57,7 @@ class OnPlateau(Controller):
         return self.scale
 
     def says(self, action: Action) -> str:
-        return (f"{self.metric} {action.value:.4g} has not improved on {self.best:.4g} for {self.patience} epochs, "
+        return (f"{self.metric} {action.value:.4g} has not improved on {self.best:.4g} for {_epochs(self.patience)}, "
                 f"learning rate now times {action.to:g}")
 
 
@@ -98,7 +99,7 @@ class StopEarly(Controller):
     settles: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(self, "patience", "a whole number from 1", self.patience >= 1)
+        require(self, "patience", "a whole number from 1", lambda v: v >= 1, int)
 
     @property
     def stopped(self) -> bool:
@@ -111,5 +112,10 @@ class StopEarly(Controller):
         return Action(self.metric, value, "last_epoch", int(row["epoch"])) if self.stopped else None
 
     def says(self, action: Action) -> str:
-        return (f"{self.metric} {action.value:.4g} has not fallen below {self.best:.4g} for {self.patience} epochs: the "
-                f"run ends with epoch {int(action.to)}")
+        return (f"{self.metric} {action.value:.4g} has not fallen below {self.best:.4g} for {_epochs(self.patience)}: "
+                f"the run ends with epoch {int(action.to)}")
+
+
+def _epochs(n: int) -> str:
+    """1 epoch, 2 epochs."""
+    return f"{n} epoch{'' if n == 1 else 's'}"
