@@ -216,14 +216,17 @@ def test_steps_are_done_again_under_the_settings_that_they_had():
         np.testing.assert_array_equal(array, state[name])
 
 
-def test_the_frechet_distance_of_an_epoch_is_that_of_evaluate(tmp_path):
+def test_the_frechet_distance_of_an_epoch_is_what_its_equation_says(tmp_path):
     images, held_out = load_mnist("train", download=False).images[:64], load_mnist("test", download=False).images[:300]
     model = GAN(latent=3, generator=(8,), discriminator=(8,), seed=1)
     history = train(model, images, epochs=1, batch_size=32, out=tmp_path, test_images=held_out,
                     feedback=[KeepBest(feedback.FRECHET)])
     net = metrics.mnist_classifier()
     ours, theirs = (net.describe_images(x)[0].astype(float) for x in (model.sample(1000, seed=0), held_out))
-    assert history["frechet"][0] == pytest.approx(metrics.frechet_distance(ours, theirs).value, rel=1e-6)
+    a, b = np.cov(ours.T), np.cov(theirs.T)
+    distance = ((ours.mean(0) - theirs.mean(0)) ** 2).sum() + np.trace(a + b)
+    distance -= 2 * np.sqrt(np.linalg.eigvals(a @ b).real.clip(0)).sum()
+    assert history["frechet"][0] == pytest.approx(distance, rel=1e-4)
     assert (tmp_path / "best.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
 
 
@@ -238,7 +241,7 @@ def _data():
     (vae, [AdaptiveAugmentation()], "AdaptiveAugmentation is for a gan's discriminator, and a vae has none"),
     (vae, [Balance()], "Balance is for the two players of a gan"),
     (FakeModel, [OnPlateau("loss")], "OnPlateau moves the learning rate of `optimizers`, and a fake has none"),
-    (vae, [StopEarly("los")], "this run has no figure 'los': choose from frechet, loss, reconstruction, kl"),
+    (vae, [StopEarly("los")], "this run has no figure 'los': choose from loss, reconstruction, kl$"),
     (vae, [StopEarly("test_kl")], "no figure 'test_kl'"),
     (vae, [StopEarly("frechet")], "'frechet' needs a feature net, and minigen has one for digits of 28 x 28 alone"),
     (vae, [StopEarly("kl"), StopEarly("loss")], "two of StopEarly, expected one"),

@@ -169,9 +169,10 @@ class Feedback:
         asked = [metric for c in self.controllers if (metric := getattr(c, "metric", None)) is not None]
         if not asked:
             return
+        real = data if test is None else test
         if FRECHET in asked:
-            self._frechet = Frechet(data if test is None else test)
-        known = [FRECHET]
+            self._frechet = Frechet(real)
+        known = [FRECHET] if Frechet.knows(real) else []
         if test is not None:
             known += [f"test_{name}" for name in self.model.evaluate(test.items[:2])]
         if not set(asked) <= set(known):

@@ -28,7 +28,7 @@ class Frechet:
     def __init__(self, real: Dataset | TextDataset) -> None:
         self._net = mnist_classifier()
         shape, features = self._net.config.image_shape, self._net.config.hidden[-1]
-        if isinstance(real, TextDataset) or real.images.shape[1:] != shape:
+        if isinstance(real, TextDataset) or not self.knows(real):
             raise UsageError(f"feedback: {FRECHET!r} needs a feature net, and minigen has one for digits of {shape[0]} "
                              f"x {shape[1]} alone: choose a loss, and compare whole runs with `minigen features` and "
                              "`minigen evaluate --features`")
@@ -36,6 +36,11 @@ class Frechet:
             raise DataError(f"feedback: {FRECHET!r} over {features} features needs more real images than {len(real)}")
         rows = random_rows(len(real), min(2 * SAMPLES, len(real)), Generator(0).fork(FRECHET))
         self._reference = moments(self._features(real.images[rows]))
+
+    @staticmethod
+    def knows(real: Dataset | TextDataset) -> bool:
+        """Whether these can be digits."""
+        return isinstance(real, Dataset) and real.images.shape[1:] == mnist_classifier().config.image_shape
 
     def of(self, model: Any) -> float:
         """The distance of the model as it is now."""
