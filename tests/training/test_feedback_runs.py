@@ -9,7 +9,7 @@ from fake_model import FakeModel, pictures
 from test_training_resume import Killed, StopAt, assert_same_run
 
 from minigen import feedback, metrics
-from minigen.data import load_mnist
+from minigen.data import CharacterTokenizer, RawText, load_mnist, split_text
 from minigen.errors import CheckpointError, UsageError
 from minigen.models import GAN, GPT, VAE, load
 from minigen.training import History, Interrupted, Silent, train
@@ -255,6 +255,20 @@ def test_what_does_not_fit_is_refused_before_the_first_step(model, controllers, 
         train(made, IMAGES, epochs=1, batch_size=16, feedback=controllers)
     for name, array in made.training_state().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_text_run_keeps_its_best_and_ends_early(tmp_path):
+    text = "she sells sea shells by the sea shore; " * 40
+    tokenizer = CharacterTokenizer(text)
+    data, test = split_text(RawText(text, "shells", "file", "", ""), 8, tokenizer)
+    model = GPT(tokenizer=tokenizer.describe(), context=8, layers=1, heads=1, width=8, lr=1e-30, warmup=1, steps=50)
+    history = train(model, data, epochs=5, batch_size=16, test_images=test, out=tmp_path,
+                    feedback=[KeepBest("test_loss"), StopEarly("test_loss", patience=1)])
+    assert len(history) < 5 and (tmp_path / "losses.png").exists()
+    best = load(tmp_path / "best.safetensors").evaluate(test.items)["loss"]
+    assert best == pytest.approx(min(history["test_loss"]), rel=1e-6)
+    with pytest.raises(UsageError, match="'frechet' needs a feature net"):
+        Feedback([StopEarly("frechet")], model, data, test)
 
 
 def test_a_gpt_keeps_its_own_schedule():
