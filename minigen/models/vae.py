@@ -12,7 +12,7 @@ from ..autograd import no_grad
 from ..errors import ShapeError, UsageError
 from ..losses import vae as losses
 from ..nn import Dense, Sequential, Tanh
-from ..ops import sigmoid
+from ..ops import broadcast_to, mean, sigmoid
 from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
@@ -39,7 +39,9 @@ class VAEConfig:
     hidden: tuple[int, ...] = (400,)  # of the encoder; the decoder's are these reversed
     likelihood: str = "bernoulli"
     beta: float = 1.0
+    activation: str = "relu"  # of the hidden layers: "relu" or "tanh"
     slope: float = 0.0  # of the leaky ReLU; 0 is the ReLU
+    importance_samples: int = 1  # k of L_k, the loss of an importance-weighted autoencoder; 1 is the VAE
     lr: float = 1e-3
     seed: int = 0
 
@@ -67,11 +69,17 @@ class VAE(GenerativeModel):
             raise UsageError(f"beta = {c.beta}: expected at least 0")
         if c.latent < 1 or not c.hidden:
             raise UsageError("a VAE needs at least one latent dimension and one hidden layer")
+        if c.importance_samples < 1:
+            raise UsageError(f"importance_samples = {c.importance_samples}: expected at least 1")
+        if c.importance_samples > 1 and c.beta != 1:
+            raise UsageError(f"beta = {c.beta} with importance_samples = {c.importance_samples}: beta weighs the KL, "
+                             "which is no term of L_k; leave one of them at 1")
         pixels = math.prod(c.image_shape)
-        self.encoder = Sequential(*hidden_layers((pixels, *c.hidden), rng, slope=c.slope))
+        shape: dict[str, Any] = {"slope": c.slope, "activation": c.activation}
+        self.encoder = Sequential(*hidden_layers((pixels, *c.hidden), rng, **shape))
         self.mu = Dense(c.hidden[-1], c.latent, rng=rng)
         self.log_var = Dense(c.hidden[-1], c.latent, rng=rng)
-        self.decoder = Sequential(*hidden_layers((c.latent, *reversed(c.hidden)), rng, slope=c.slope),
+        self.decoder = Sequential(*hidden_layers((c.latent, *reversed(c.hidden)), rng, **shape),
                                   Dense(c.hidden[0], pixels, rng=rng))
         if c.likelihood == "gaussian":
             self.decoder.layers.append(Tanh())
@@ -80,9 +88,15 @@ class VAE(GenerativeModel):
         self.to(device)
 
     def train_step(self, images: Images | Tensor) -> Losses:
-        """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
-        reconstruction, kl = self.losses(images, self.noise)
-        loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
+        """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1.
+
+        With `importance_samples` above 1 on -L_k (Burda et al. 2016, equation 8), k draws of z per image.
+        """
+        if self.config.importance_samples == 1:
+            reconstruction, kl = self.losses(images, self.noise)
+            loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
+        else:
+            loss, reconstruction, kl = self.importance_weighted_losses(images, self.noise)
         loss.backward()
         self.optimizers["all"].step()
         self.optimizers["all"].zero_grad()
@@ -93,12 +107,25 @@ class VAE(GenerativeModel):
         x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
         z = losses.reparameterise(mu, log_var, noise.normal(mu.shape, device=mu.device))
+        return self.nll(z, x), losses.kl_normal(mu, log_var)
+
+    def importance_weighted_losses(self, images: Images | Tensor, noise: Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """(-L_k, L_rec, L_KL) in nats per image: the loss, and the two terms of L_1 beside it, from k z per image."""
+        k, x = self.config.importance_samples, self.preprocess(images, noise)
+        mu, log_var = self.posterior(x)
+        epsilon = noise.normal((k, *mu.shape), device=mu.device)
+        z = losses.reparameterise(mu, log_var, epsilon)
+        repeated = broadcast_to(x, shape=(k, *x.shape)).reshape(k * len(x), -1)
+        nll = self.nll(z.reshape(k * len(x), -1), repeated, per_sample=True).reshape(k, len(x))
+        loss = losses.importance_weighted(losses.log_importance_weights(nll, z, epsilon, log_var))
+        return loss, mean(nll), losses.kl_normal(mu, log_var)
+
+    def nll(self, z: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
+        """-log p(x|z) in nats: of latents z (N, latent) and pixels x (N, H W) as `preprocess` gives them."""
         output = self.decoder(z)
         if self.config.likelihood == "bernoulli":
-            reconstruction = losses.bernoulli_nll(output, x)
-        else:
-            reconstruction = losses.gaussian_nll(output, self.pixel_log_var, x)
-        return reconstruction, losses.kl_normal(mu, log_var)
+            return losses.bernoulli_nll(output, x, per_sample=per_sample)
+        return losses.gaussian_nll(output, self.pixel_log_var, x, per_sample=per_sample)
 
     def preprocess(self, images: Images | Tensor, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
