@@ -562,8 +562,10 @@ def test_the_models_that_a_file_can_hold():
         (lambda: gan(batch_norm=1), "batch_norm = 1: expected True or False"),
         (lambda: gan(lr_discriminator="x"), "lr_discriminator = 'x': expected a number or None"),
         (lambda: gan(real_label=1.5), "real_label = 1.5: expected above 0, at most 1"),
-        (lambda: gan().sample(0), "cannot draw 0 samples: ask for at least one"),
-        (lambda: vae().sample(-1), "cannot draw -1 samples: ask for at least one"),
+        (lambda: gan().sample(0), "cannot draw 0 samples: ask for a whole number, at least one"),
+        (lambda: gan().sample("many"), "cannot draw 'many' samples: ask for a whole number"),
+        (lambda: vae().sample(2.5), "cannot draw 2.5 samples: ask for a whole number"),
+        (lambda: vae().sample(-1), "cannot draw -1 samples: ask for a whole number, at least one"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(make, message):
@@ -579,6 +581,8 @@ def test_images_of_another_shape_are_refused(make, shape):
     for use in (model.train_step, model.evaluate):
         with pytest.raises(ShapeError, match=r"takes images \(N, 4, 4\), got \("):
             use(np.zeros(shape, np.uint8))
+    with pytest.raises(ShapeError, match="takes images as one NumPy array, got list"):
+        model.train_step([np.zeros((4, 4), np.uint8)])
     same(model.training_state(), before)
 
 

@@ -16,7 +16,7 @@ from ..ops import broadcast_to, mean, sigmoid
 from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
-from .base import GenerativeModel, Images, Losses, figures, intensities
+from .base import GenerativeModel, Images, Losses, figures, intensities, require_count
 from .networks import hidden_layers
 
 __all__ = ["VAE", "VAEConfig"]
@@ -178,7 +178,6 @@ class VAE(GenerativeModel):
 
     def sample(self, n: int, *, seed: int = 0) -> Images:
         """Mean images decoded from `n` latents drawn from the prior N(0, I)."""
-        if n < 1:
-            raise UsageError(f"cannot draw {n} samples: ask for at least one")
+        require_count(n)
         return self.decode(Generator(seed).fork("samples").normal((n, self.config.latent)).numpy())
 
