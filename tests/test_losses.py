@@ -536,3 +536,22 @@ def test_its_gradient_weighs_each_draw_by_its_share(rng):
     log_w = leaf(3 * rng.standard_normal((6, 4)))
     [gradient] = mg.grad(vae.importance_weighted(log_w), [log_w])
     np.testing.assert_allclose(gradient.data, -special.softmax(log_w.data, axis=0) / 4, rtol=1e-12)
+
+
+def test_one_draw_is_chosen_as_often_as_its_share(rng):
+    """20 000 images with the same weights: counts within four standard errors of n softmax(log w)."""
+    log_w, n = np.array([0.0, -1.0, 2.0, -400.0]), 20000
+    noise = np.broadcast_to(np.arange(4.0)[:, None, None], (4, n, 2))
+    came = vae.one_draw(Tensor(np.tile(log_w[:, None], (1, n))), Generator(4).uniform((4, n), "float64"), Tensor(noise))
+    assert came.shape == (1, n, 2) and (came.data[..., 0] == came.data[..., 1]).all()
+    share = special.softmax(log_w)
+    counts = np.bincount(came.data[0, :, 0].astype(int), minlength=4)
+    assert counts.sum() == n and counts[3] == 0
+    np.testing.assert_array_less(np.abs(counts - n * share)[:3], 4 * np.sqrt(n * share * (1 - share))[:3])
+
+
+def test_one_draw_survives_the_ends_of_the_uniforms(rng):
+    uniform = np.array([[0.0, 0.5], [1 - 2.0**-24, 0.0]], np.float32)
+    noise = rng.standard_normal((2, 2, 3)).astype(np.float32)
+    came = vae.one_draw(Tensor(np.full((2, 2), -5000, np.float32)), Tensor(uniform), Tensor(noise))
+    np.testing.assert_array_equal(came.data[0], [noise[1, 0], noise[0, 1]])

@@ -256,6 +256,27 @@ def test_the_importance_weighted_step_reports_the_bound(rng, likelihood):
     assert model.noise.state() == noise.state()
 
 
+def test_one_backward_has_the_gradient_of_all_draws_in_expectation(rng):
+    """The same k draws, many choices of one of them: the mean gradient is that of L_k."""
+    settings = dict(hidden=(3,), activation="tanh", importance_samples=3)
+    images = rng.integers(0, 2, (4, 4, 4), dtype=np.uint8) * 255
+    full, one = vae(**settings), vae(**settings, one_backward=True)
+
+    def gradient(model, choice):
+        noise = Generator(5)
+        noise.uniform = Generator(choice).uniform  # of which draw; binary images are binarised to what they are
+        objective, loss, *_ = model.importance_weighted_losses(images, noise)
+        return loss.item(), np.concatenate([g.data.ravel() for g in mg.grad(objective, model.parameters())])
+
+    bound, expected = gradient(full, 0)
+    found = [gradient(one, choice) for choice in range(1500)]
+    assert {loss for loss, _ in found} == {bound}
+    gradients = np.array([single for _, single in found])
+    error = gradients.std(0) / math.sqrt(len(found))
+    np.testing.assert_array_less(np.abs(gradients.mean(0) - expected), 5 * error + 1e-5)
+    assert np.abs(expected).max() > 20 * error.max()
+
+
 def test_the_penalty_comes_in_its_turn_and_as_many_times_as_strong(images, monkeypatch):
     model, gammas = gan(r1=2.0, r1_every=3), []
     true = gan_module.losses.r1_penalty

@@ -32,12 +32,12 @@ import math
 import numpy as np
 
 from .. import ops
+from ..autograd import no_grad
 from ..errors import ShapeError
 from ..tensor import Tensor, TensorLike
 
-__all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal",
-           "importance_weighted", "kl_normal", "kl_normal_literal", "log_importance_weights", "negative_elbo",
-           "reparameterise"]
+__all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "importance_weighted",
+           "kl_normal", "kl_normal_literal", "log_importance_weights", "negative_elbo", "one_draw", "reparameterise"]
 
 
 def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
@@ -131,6 +131,19 @@ def importance_weighted(log_w: Tensor, *, per_sample: bool = False) -> Tensor:
                          f"{log_w.shape}")
     nats = math.log(len(log_w)) - ops.logsumexp(log_w, axis=0)
     return nats if per_sample else ops.mean(nats)
+
+
+def one_draw(log_w: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
+    """For each image the noise of one of its k draws, draw i with probability v_i = softmax_i(log w): (1, N, latent).
+
+    grad log w_i at that draw has the mean sum_i v_i grad log w_i, which is the gradient of L_k: backward through one
+    draw in place of k. By the Gumbel-max trick (Maddison, Tarlow & Minka 2014, arXiv:1411.0030, section 2):
+    argmax_i(log w_i - log(-log u_i)). log_w, uniform (k, N), u in [0, 1); noise (k, N, latent). No gradient flows.
+    """
+    with no_grad():
+        score = log_w - ops.max(log_w, axis=0, keepdims=True) - ops.log(-ops.log(uniform))
+        chosen = ops.astype(ops.equal(score, ops.max(score, axis=0, keepdims=True)), dtype=noise.dtype)
+        return ops.sum(noise * chosen.reshape(*chosen.shape, 1), axis=0, keepdims=True)
 
 
 def _nats(terms: Tensor, per_sample: bool) -> Tensor:

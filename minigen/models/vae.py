@@ -42,6 +42,7 @@ class VAEConfig:
     activation: str = "relu"  # of the hidden layers: "relu" or "tanh"
     slope: float = 0.0  # of the leaky ReLU; 0 is the ReLU
     importance_samples: int = 1  # k of L_k, the loss of an importance-weighted autoencoder; 1 is the VAE
+    one_backward: bool = False  # the gradient of L_k from one draw of the k, chosen by its weight: unbiased, cheaper
     lr: float = 1e-3
     seed: int = 0
 
@@ -94,10 +95,10 @@ class VAE(GenerativeModel):
         """
         if self.config.importance_samples == 1:
             reconstruction, kl = self.losses(images, self.noise)
-            loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
+            loss = objective = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
         else:
-            loss, reconstruction, kl = self.importance_weighted_losses(images, self.noise)
-        loss.backward()
+            objective, loss, reconstruction, kl = self.importance_weighted_losses(images, self.noise)
+        objective.backward()
         self.optimizers["all"].step()
         self.optimizers["all"].zero_grad()
         return figures(loss=loss, reconstruction=reconstruction, kl=kl)
@@ -109,16 +110,34 @@ class VAE(GenerativeModel):
         z = losses.reparameterise(mu, log_var, noise.normal(mu.shape, device=mu.device))
         return self.nll(z, x), losses.kl_normal(mu, log_var)
 
-    def importance_weighted_losses(self, images: Images | Tensor, noise: Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(-L_k, L_rec, L_KL) in nats per image: the loss, and the two terms of L_1 beside it, from k z per image."""
-        k, x = self.config.importance_samples, self.preprocess(images, noise)
+    def importance_weighted_losses(self, images: Images | Tensor,
+                                   noise: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(what to take the gradient of, -L_k, L_rec, L_KL) in nats per image, from k z per image.
+
+        The first is -L_k, or with `one_backward` has its gradient in expectation. L_rec and L_KL are those of L_1.
+        """
+        x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
+        kl = losses.kl_normal(mu, log_var)
+        k = self.config.importance_samples
         epsilon = noise.normal((k, *mu.shape), device=mu.device)
+        if not self.config.one_backward:
+            log_w, nll = self.log_weights(x, mu, log_var, epsilon)
+            loss = losses.importance_weighted(log_w)
+            return loss, loss, mean(nll), kl
+        with no_grad():
+            log_w, nll = self.log_weights(x, mu, log_var, epsilon)
+            loss = losses.importance_weighted(log_w)
+        chosen = losses.one_draw(log_w, noise.uniform(log_w.shape, device=mu.device), epsilon)
+        return losses.importance_weighted(self.log_weights(x, mu, log_var, chosen)[0]), loss, mean(nll), kl
+
+    def log_weights(self, x: Tensor, mu: Tensor, log_var: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        """log w and -log p(x|z), each (k, N), at z = mu + sigma epsilon; epsilon (k, N, latent)."""
+        k, n, latent = epsilon.shape
         z = losses.reparameterise(mu, log_var, epsilon)
-        repeated = broadcast_to(x, shape=(k, *x.shape)).reshape(k * len(x), -1)
-        nll = self.nll(z.reshape(k * len(x), -1), repeated, per_sample=True).reshape(k, len(x))
-        loss = losses.importance_weighted(losses.log_importance_weights(nll, z, epsilon, log_var))
-        return loss, mean(nll), losses.kl_normal(mu, log_var)
+        repeated = broadcast_to(x, shape=(k, *x.shape)).reshape(k * n, -1)
+        nll = self.nll(z.reshape(k * n, latent), repeated, per_sample=True).reshape(k, n)
+        return losses.log_importance_weights(nll, z, epsilon, log_var), nll
 
     def nll(self, z: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
         """-log p(x|z) in nats: of latents z (N, latent) and pixels x (N, H W) as `preprocess` gives them."""
