@@ -2,8 +2,8 @@
 
 The same VAE and the same GAN are trained as they are, then with one controller. The GAN's discriminator learns four
 times as fast as its generator and has no R1 penalty, which leaves the controllers something to do. The bound on log
-p(x) in nats (high is good) and the Frechet distance (low) are of held-out images that no controller has looked at; KL, r
-and the accuracy, which controllers hold, of the training images.
+p(x) in nats (high is good) and the Frechet distance (low) are of held-out images that no controller has looked at; KL,
+r and the accuracy, which controllers hold, of the training images.
 
 Run: python examples/09_feedback.py     (prints the table of examples/README.md)
 """

@@ -238,6 +238,7 @@ def _data():
 
 @pytest.mark.parametrize("model, controllers, message", [
     (gan, [KLTarget(1.0)], "KLTarget moves the beta of a vae, and a gan has none"),
+    (lambda: VAE(image_shape=(4, 4), importance_samples=5), [KLTarget(1.0)], "which is no term of L_k"),
     (vae, [AdaptiveAugmentation()], "AdaptiveAugmentation is for a gan's discriminator, and a vae has none"),
     (vae, [Balance()], "Balance is for the two players of a gan"),
     (FakeModel, [OnPlateau("loss")], "OnPlateau moves the learning rate of `optimizers`, and a fake has none"),
