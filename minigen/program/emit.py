@@ -14,7 +14,7 @@ from .ir import Instruction, Program, Value, read_values
 from .loops import Written, write_loop
 from .passes.memory import VIEWS, Plan
 
-__all__ = ["Emitted", "emit"]
+__all__ = ["Emitted", "Emitter", "emit"]
 
 _HEADER = '''"""{name}, compiled by minigen: one training step as a straight line.
 
@@ -50,10 +50,12 @@ class Emitted:
 
 def emit(program: Program, plan: Plan) -> Emitted:
     """The source of `program` with its memory as planned."""
-    return _Emitter(program, plan).emitted()
+    return Emitter(program, plan).emitted()
 
 
-class _Emitter:
+class Emitter:
+    """The text of a program, put together line by line."""
+
     def __init__(self, program: Program, plan: Plan) -> None:
         self.program = program
         self.plan = plan

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd import mode
-from ..backend import Array, device_of
-from ..errors import DeviceError, GraphError
+from ..backend import Array, device_of, is_array
+from ..errors import GraphError
 from ..tensor import Tensor
-from .ir import rebuilt
+from .ir import leaves, rebuilt
 from .picture import draw_program
 from .report import explain
 from .runnable import Runnable
@@ -110,10 +110,7 @@ class CompiledStep:
                              "or an argument")
         watch = Watch(self.function)
         holds = watch.holds()
-        if any(t.device != "cpu" for t in watch.tensors.values()):
-            raise DeviceError("programs run on the cpu, and this step has tensors on the gpu: call it as it is, or "
-                              "move the model with .to('cpu')")
-        given = rebuilt((args, kwargs), lambda x: Tensor(x) if isinstance(x, np.ndarray) else x)
+        given = rebuilt((args, kwargs), lambda x: Tensor(x) if is_array(x) else x)
         traced = trace_step(self.function, watch, *given)
         if traced.captured:
             earlier = self._pending.pop(key, None)
@@ -122,7 +119,9 @@ class CompiledStep:
                 return traced.result
             _settle(earlier.captured, traced.captured)
         traced.undo()
-        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret)
+        there = {t.device for t in (*watch.tensors.values(), *leaves(given)) if isinstance(t, Tensor)}
+        device = "gpu" if "gpu" in there else "cpu"
+        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret, device)
         self.programs.append(runnable)
         self._by_key.setdefault(key, []).insert(0, runnable)
         return runnable
@@ -139,6 +138,9 @@ def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
     if type(x) is float or type(x) is int:
         numbers.append(x)
         return type(x)
+    if is_array(x):
+        arrays.append(x)
+        return x.shape, x.dtype, x.flags.c_contiguous, "gpu"
     if isinstance(x, tuple | list):
         return type(x), tuple([_signature(item, arrays, numbers) for item in x])
     if isinstance(x, dict):
