@@ -13,9 +13,9 @@ from ..host import Number
 from ..kernels.cuda.coefficients import BY_KERNEL
 from ..kernels.cuda.translate import Translator
 from .cuda_loops import PRELUDE, Kernel, Written, write_kernels
-from .emit import Emitted, Emitter, _numbers, _odd, _tuple
+from .emit import Emitted, Emitter, is_odd, numbers_in, tuple_of
 from .ir import Instruction, Program, Value, read_values
-from .passes.memory import VIEWS, Plan
+from .passes.memory import Plan
 
 __all__ = ["emit"]
 
@@ -31,10 +31,12 @@ use.
 
 import math
 
+import numpy as np
+
 from minigen.autograd import OPS
 from minigen.kernels.cuda import coefficients, from_memory
 from minigen.kernels.cuda.linear import matmul
-from minigen.program.graph import Replayed, array, launcher, ordered, scalar_of
+from minigen.program.graph import Replayed, array, joined, launcher, ordered, scalar_of
 '''
 
 _UPDATES = {"adam": "adam", "adam_step": "adam", "rmsprop": "rmsprop", "rmsprop_step": "rmsprop", "ema": "ema",
@@ -85,14 +87,15 @@ class DeviceEmitter(Emitter):
         return self.slots[key]
 
     def _text(self, x: Any) -> str:
-        return self._number(x, "float32") if isinstance(x, Number) else super()._text(x)
+        """A host number among an operation's settings is read back: that waits, and cannot be recorded."""
+        return f"numbers[{self._slot(x.text, 'd')}].item()" if isinstance(x, Number) else super()._text(x)
 
     def _number(self, x: Number, dtype: Any) -> str:
         """A host number as an array without axes, for an operation that is no kernel of ours."""
         return f'scalar_of(numbers, {self._slot(x.text, "d")}, "{dtype}")'
 
     def _host_text(self, x: Any) -> str:
-        return x.text if isinstance(x, Number) else f'float("{x}")' if _odd(x) else repr(x)
+        return x.text if isinstance(x, Number) else f'float("{x}")' if is_odd(x) else repr(x)
 
     # Instructions ---------------------------------------------------------------------------------------------
 
@@ -166,6 +169,8 @@ class DeviceEmitter(Emitter):
         dtype = i.output.dtype if i.outputs and i.output.dtype.kind == "f" else "float32"
         inputs = [self._number(x, dtype) if isinstance(x, Number) else self._text(x) for x in i.inputs]
         call = f'OPS["{i.name}"].forward({", ".join(inputs + ([self._attrs(i)] if i.attrs else []))})'
+        if i.name in ("concatenate", "stack"):
+            call = f"joined({', '.join(inputs)}, axis={i.attrs.get('axis', 0)}{', new=True' * (i.name == 'stack')})"
         return f'{i.output.name} = array({call}, "{i.output.dtype}")' if i.outputs else call
 
     # The text -------------------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ class DeviceEmitter(Emitter):
         outputs = list(read_values((self.program.outputs, [v for _, v in self.program.gradients])))
         returned = [self._text(v) for v in outputs]
         moved = [self._host_text(value) for _, _, value in self.program.ledger.writes.values()]
-        moved += [x.text for x in _numbers(self.program.outputs)]
+        moved += [x.text for x in numbers_in(self.program.outputs)]
         numbers = [key.partition(": ")[2] for key in self.slots]
         arguments = [v.name for v in self.program.arguments]
         lines = _HEADER.format(name=self.program.name, summary=self._summary()).splitlines()
@@ -184,7 +189,7 @@ class DeviceEmitter(Emitter):
         lines += [f"    scratch = arena.buffer(({self.scratch},), \"float64\")"] if self.scratch else []
         lines += [f"    {line}" for line in self.bound]
         lines += ["", f"    def host({', '.join(self.program.ledger.reads)}):",
-                  f"        return ({_tuple(numbers)}), ({_tuple(moved)})", "", "    def step():"]
+                  f"        return ({tuple_of(numbers)}), ({tuple_of(moved)})", "", "    def step():"]
         of: dict[int, Instruction] = {}
         heading = None
         for text, i in self.body:
@@ -196,8 +201,8 @@ class DeviceEmitter(Emitter):
                 if of.get(len(lines) - 1) is i:
                     del of[len(lines) - 1]  # an instruction of several lines ends with its last
                 of[len(lines)] = i
-        lines += [f"        return ({_tuple(returned)})", "",
-                  f'    return Replayed(host, step, ({_tuple(arguments)}), numbers, "{self.formats}")', ""]
+        lines += [f"        return ({tuple_of(returned)})", "",
+                  f'    return Replayed(host, step, ({tuple_of(arguments)}), numbers, "{self.formats}")', ""]
         return Emitted("\n".join(lines), of, self.state, self.constants, outputs)
 
     def _source(self) -> str:
@@ -209,6 +214,3 @@ class DeviceEmitter(Emitter):
         arguments = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in self.program.arguments) or "none"
         arena = math.ceil(self.plan.size / 1024)
         return f"Arguments: {arguments}. {len(self.body)} launches or operations, an arena of {arena} KiB."
-
-
-assert "broadcast_to" in VIEWS

@@ -16,7 +16,7 @@ import numpy as np
 from ..host import Number
 from ..kernels import scalar, scalar64
 from ..kernels.cuda import compile as cuda_compile
-from ..kernels.cuda.launch import ELEMENTWISE_THREADS, MOST_BLOCKS_Y, elementwise_launch
+from ..kernels.cuda.launch import MOST_BLOCKS_Y, elementwise_launch
 from ..kernels.cuda.translate import Translator
 from .ir import Instruction, Value
 from .loops import Operand, Writer
@@ -37,7 +37,7 @@ _ROWS_A_PART, _PARTS = 64, 64  # as in `reductions.sum_cols`
 PRELUDE = cuda_compile.read("sums.cuh") + """
 // out[n] = the sums of n columns over `parts` blocks
 template <class T>
-__device__ __forceinline__ void add_parts(const double *part, T *out, long long parts, long long n)
+__device__ __forceinline__ void add_parts(T *out, const double *part, long long parts, long long n)
 {
     long long step = (long long)gridDim.x * blockDim.x;
     for (long long j = (long long)blockIdx.x * blockDim.x + threadIdx.x; j < n; j += step) {
@@ -46,13 +46,13 @@ __device__ __forceinline__ void add_parts(const double *part, T *out, long long 
         out[j] = (T)sum;
     }
 }
-extern "C" __global__ void add_parts_float32(const double *part, float *out, long long parts, long long n)
+extern "C" __global__ void add_parts_float32(float *out, const double *part, long long parts, long long n)
 {
-    add_parts(part, out, parts, n);
+    add_parts(out, part, parts, n);
 }
-extern "C" __global__ void add_parts_float64(const double *part, double *out, long long parts, long long n)
+extern "C" __global__ void add_parts_float64(double *out, const double *part, long long parts, long long n)
 {
-    add_parts(part, out, parts, n);
+    add_parts(out, part, parts, n);
 }
 
 // The sum of what each of `blocks` blocks has left, known to every thread.
@@ -296,6 +296,3 @@ def _function(parameters: list[str], lines: list[str]) -> str:
 
 def _said(i: Instruction) -> str:
     return f"  // {i.says}".replace("\\", "/") if i.says else ""
-
-
-assert ELEMENTWISE_THREADS == 256  # the threads of a block in sums.cuh

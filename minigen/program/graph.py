@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, namespace, to_device
+from ..backend import Array, namespace, out_of_memory, retrying, to_device
 from ..kernels.cuda import capture, device
 from ..kernels.cuda.launch import ELEMENTWISE_THREADS, Launch
 from ..tensor import Tensor
 
-__all__ = ["Arena", "Replayed", "array", "flat", "launcher", "ordered", "placed", "scalar_of"]
+__all__ = ["Arena", "Replayed", "array", "flat", "joined", "launcher", "ordered", "placed", "scalar_of"]
 
 
 class Arena:
@@ -22,14 +22,14 @@ class Arena:
     array beside it, filled before each step."""
 
     def __init__(self, size: int) -> None:
-        self._bytes = device.empty((size,), np.uint8)
+        self._bytes = retrying(lambda: device.empty((size,), np.uint8), "the arena of a compiled step")
 
     def __call__(self, offset: int, shape: tuple[int, ...], dtype: str) -> Array:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self._bytes[offset:offset + size].view(dtype).reshape(shape)
 
     def buffer(self, shape: tuple[int, ...], dtype: str) -> Array:
-        return device.empty(shape, dtype)
+        return retrying(lambda: device.empty(shape, dtype), "a buffer of a compiled step")
 
 
 class Replayed:
@@ -57,13 +57,22 @@ class Replayed:
         self._fill(arrays, numbers)
         if self._results is not None and self.graph is None and self.why_not is None:
             self._record()
-        if self.graph is not None:
-            self.graph()
-        else:
-            with self._tape.playing():
-                self._results = self.step()
-        assert self._results is not None
-        return tuple(x.copy() for x in self._results), moved
+        try:
+            if self.graph is not None:
+                self.graph()
+            else:
+                with self._tape.playing():
+                    self._results = self.step()
+            assert self._results is not None
+            return tuple(x.copy() for x in self._results), moved
+        except MemoryError as error:
+            raise out_of_memory(error, "a compiled step") from None
+
+    def describe(self) -> str:
+        """Whether it is started as a CUDA graph, in a line."""
+        if self.why_not is not None:
+            return f"started launch by launch: it cannot be recorded as a CUDA graph ({self.why_not})"
+        return "started as a CUDA graph" if self.graph is not None else "to be recorded as a CUDA graph next time"
 
     def _fill(self, arrays: Sequence[Array], numbers: Sequence[float]) -> None:
         for buffer, x in zip(self.arguments, arrays, strict=True):
@@ -104,6 +113,24 @@ def ordered(x: Array) -> Array:
 def array(x: Array, dtype: str) -> Array:
     """The result of an operation's forward in the engine's type for it."""
     return x.astype(dtype, copy=False)
+
+
+def joined(*xs: Array, axis: int, new: bool = False) -> Array:
+    """The arrays one after the other along an axis, or side by side along a `new` one; a copy for each.
+
+    CuPy's own would bring the addresses of more than eight arrays from the host, which cannot be recorded.
+    """
+    if new:
+        axis %= xs[0].ndim + 1
+        xs = tuple(x.reshape(*x.shape[:axis], 1, *x.shape[axis:]) for x in xs)
+    axis %= xs[0].ndim
+    before, after = xs[0].shape[:axis], xs[0].shape[axis + 1:]
+    out = device.empty((*before, sum(x.shape[axis] for x in xs), *after), xs[0].dtype)
+    start = 0
+    for x in xs:
+        out[(slice(None),) * axis + (slice(start, start + x.shape[axis]),)] = x
+        start += x.shape[axis]
+    return out
 
 
 def scalar_of(numbers: Array, place: int, dtype: str) -> Array:

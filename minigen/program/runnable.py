@@ -93,26 +93,34 @@ class Runnable:
             raise GraphError("this program has not run yet: call the step once")
         return [*self._called, *[getattr(o, f"_{n}") for o, n in self._reads]]
 
+    @property
+    def recorded(self) -> str | None:
+        """On the gpu: whether the step is started as a CUDA graph, and else why it is not."""
+        if self.device == "cpu" or self._step is None:
+            return None
+        return self._step.describe()  # type: ignore[attr-defined]
+
     def state(self) -> dict[str, Array]:
         """The memory that outlives the step, by the name it has in the source."""
         state: dict[str, Array] = {}
         for parts, v in self._states:
             tensors = [p.tensor for p in parts]
             assert all(t is not None for t in tensors)
-            state[v.name] = self.memory.flat(tensors) if v.parts else tensors[0].data  # type: ignore[arg-type, union-attr]
+            state[v.name] = self.memory.flat(tensors) if v.parts else tensors[0].data
         return state
 
     def _bound(self) -> Callable[..., Any]:
         """The step with its memory, as state lies now."""
         state = self.state()
-        self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]  # type: ignore[union-attr, misc]
+        self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]
         written = {v.root for i in self.program.instructions for v in i.writes}
         self._changed = [t for parts, v in self._states if v in written for p in parts if (t := p.tensor) is not None]
         return self.bind(state)
 
-    def bind(self, state: dict[str, Array]) -> Callable[..., Any]:
-        """The step on this state, with memory of its own."""
-        return self._bind(self.memory.Arena(self.plan.size), state, self.memory.placed(self.emitted.constants))
+    def bind(self, state: dict[str, Array], bind: Callable[..., Any] | None = None) -> Callable[..., Any]:
+        """The step on this state, with memory of its own; `bind` is that of the source, or of a changed one."""
+        constants = self.memory.placed(self.emitted.constants)
+        return (bind or self._bind)(self.memory.Arena(self.plan.size), state, constants)
 
     def _compiled(self, interpret: bool) -> Callable[..., Any]:
         """`bind`, out of the source; a debugger and a traceback find the text."""

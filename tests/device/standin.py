@@ -458,11 +458,15 @@ def broadcast_arrays(*args: ndarray) -> list[ndarray]:
 
 def concatenate(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
     hosts = [_array(a) for a in tup]
+    if len(hosts) > 8:
+        _outside_of_capture("addresses that are copied from the host")
     return _made(lambda: np.concatenate(hosts, axis=axis))
 
 
 def stack(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
     hosts = [_array(a) for a in tup]
+    if len(hosts) > 8:
+        _outside_of_capture("addresses that are copied from the host")
     return _made(lambda: np.stack(hosts, axis=axis))
 
 
