@@ -8,6 +8,7 @@ the domain and sums along its leading axes (the gradient of a bias) share the lo
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,11 @@ class CudaWriter(Writer):
         assert kind == _C_TYPES[str(i.output.dtype)], (term, kind, i.output)
         return code
 
-    def _constant_lines(self) -> list[str]:
+    def _constant_lines(self, of: list[str]) -> list[str]:
+        """The typed numbers of these lines; others, such as the exponent of a square, are forgotten."""
+        said = set(re.findall(r"\bc\d+\b", "\n".join(of)))
+        self.constants = {key: name for key, name in self.constants.items() if name in said}
+        self.numbers = {name: number for name, number in self.numbers.items() if name in said}
         lines = []
         for (text, dtype), name in self.constants.items():
             kind = _C_TYPES[dtype]
@@ -202,11 +207,12 @@ class CudaWriter(Writer):
         loads = [f"const {_C_TYPES[str(o.value.dtype)]} {o.value.name}_ = {self._place(o.value)};"
                  for o in arrays if o.value not in self.outputs]
         totals = [f"{_C_TYPES[str(v.dtype)]} {v.name}_total_ = 0;" for v in (*self.columns, *self.full)]
+        constants = self._constant_lines(body)
         passed = [o for o in arrays if o.value not in parted]
         parameters = [self._parameter(o) for o in passed]
         parameters += ["double *__restrict__ scratch_"] if scratch else []
         parameters += self._number_parameters() + [f"long long n{k}" for k in range(len(self.groups))]
-        lines = [*self._shared(), *self._constant_lines(), *totals, *self._walk([*loads, *body]),
+        lines = [*self._shared(), *constants, *totals, *self._walk([*loads, *body]),
                  *self._sums(grid, parted)]
         text = _function(parameters, lines)
         return Kernel(text, grid, [o.value for o in passed], (0, scratch) if scratch else None,
@@ -277,10 +283,11 @@ class CudaWriter(Writer):
         loads = [f"const {_C_TYPES[str(o.value.dtype)]} {o.value.name}_ = {self._array(o.value)}[0];"
                  for o in arrays if o.value not in self.outputs]
         stores = [f"if (threadIdx.x == 0) {self._array(v)}[0] = {v.name};" for v in done if v in self.of]
+        constants = self._constant_lines(lines)
         parameters = [self._parameter(o) for o in arrays] + ["const double *__restrict__ scratch_"]
         parameters += self._number_parameters() + ["long long blocks_"]
         shared = ["__shared__ double shared_[WARPS];"]
-        text = _function(parameters, [*shared, *self._constant_lines(), *loads, *lines, *stores])
+        text = _function(parameters, [*shared, *constants, *loads, *lines, *stores])
         return Kernel(text, (1, 1), [o.value for o in arrays], (0, len(self.full) * blocks),
                       list(self.numbers.values()), [blocks])
 

@@ -7,6 +7,7 @@ losses.
 
 from __future__ import annotations
 
+import gc
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -318,6 +319,7 @@ def test_too_little_memory_says_so(standin: Any, monkeypatch: pytest.MonkeyPatch
         return graph.Replayed(lambda: ((), ()), lambda: (standin.module.empty(size),), (), numbers, "")
 
     replay(10)()
+    gc.collect()
     standin.memory.free_all_blocks()
     monkeypatch.setattr(standin.memory, "limit", standin.memory.used + 1000)
     with pytest.raises(OutOfMemoryError, match="^the arena of a compiled step needs more than the"):
