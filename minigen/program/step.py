@@ -37,6 +37,9 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     way whenever the program was made. A change of a module's mode, of what is trained, or of a setting that the step
     reads makes another program; host numbers (learning rates, counts; see `minigen.host`) are read anew at every call.
 
+    Where its tensors are on the gpu the program runs there: its loops are generated CUDA kernels, and from its second
+    run on it is started as one CUDA graph (see `minigen.program.graph`). Arguments may then be on either device.
+
     Arguments are arrays or Tensors, numbers, and structures of them; so are the results, with Tensors for arrays.
     Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
     Raises GraphError where the step does what a program cannot do again; the message names the line.
