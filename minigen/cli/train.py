@@ -58,7 +58,7 @@ def _presets() -> list[str]:
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
 @click.option("--compile/--no-compile", "compiled", default=None,
-              help="Run the step as a compiled program, or as it is written. [default: compile]")
+              help="Run the step as a compiled program, or as it is written. [default: compile on the cpu]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE on images, or a GPT on text, and show what it learned.
@@ -94,7 +94,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             test_images=test,
             resume=resume,
             report=reporter,
-            compile=given["compiled"] is not False,
+            compile=device == "cpu" if given["compiled"] is None else given["compiled"],
             device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)

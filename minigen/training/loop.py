@@ -67,8 +67,8 @@ def train(
     checkpoint_seconds: how often the state is saved within an epoch; 0 saves after every step.
     device: where to train, "cpu" or "gpu": the model is moved there and stays there. None trains it where it is.
 
-    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner. On the
-        cpu; on the gpu the step runs as it is.
+    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner on the
+        cpu; on the gpu, where it becomes a CUDA graph, no speed has been measured yet.
 
     Ctrl-C finishes the step, saves, and raises Interrupted (a KeyboardInterrupt). The first loss that is not
     finite raises DivergedError and leaves the last checkpoint as it was. Where the GPU's memory does not suffice, the
@@ -140,8 +140,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.recall = Recall(self.model)
-        on_cpu = getattr(self.model, "device", "cpu") == "cpu"
-        self.train_step = program.compile(self.model.train_step) if self.compile and on_cpu else self.model.train_step
+        self.train_step = program.compile(self.model.train_step) if self.compile else self.model.train_step
 
     def open(self, folder: RunFolder, resume: bool) -> None:
         """Take possession of the run folder, and of the state in it."""
