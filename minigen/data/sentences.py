@@ -10,6 +10,7 @@ What stands in the padding means nothing and may be anything.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -49,9 +50,11 @@ def sentences(text: str) -> list[str]:
     """
     found = []
     for paragraph in re.split(r"\n\s*\n", text):
-        for part in _END.split(" ".join(paragraph.split())):
+        line = " ".join(paragraph.split())
+        ends = [0, *(match.end() for match in _END.finditer(line)), len(line)]
+        for part in (line[a:b].strip() for a, b in itertools.pairwise(ends)):
             if part.count('"') % 2 or part.count("\u201c") != part.count("\u201d"):
-                part = part.strip('"\u201c\u201d')
+                part = part.strip(' "\u201c\u201d')
             if _MARKED.search(part):
                 found.append(part)
     return found

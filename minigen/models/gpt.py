@@ -61,6 +61,7 @@ class GPT(GenerativeModel):
     """A language model p(x_t | x_1 .. x_{t-1}) over the symbols of its tokenizer."""
 
     kind = "gpt"
+    unit = "windows"
     Config = GPTConfig
     PRESETS = {
         "default": {},

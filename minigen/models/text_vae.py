@@ -31,6 +31,7 @@ from ..errors import ShapeError, UsageError
 from ..losses import vae as losses
 from ..metrics.vae import active_units
 from ..nn import Block, Dense, Dropout, Embedding, KeyValueCache, LayerNorm
+from ..nn.init import normal
 from ..optim import Cosine, Warmup, clip_norm
 from ..random import Generator
 from ..tensor import Tensor
@@ -105,7 +106,8 @@ class TextVAE(GenerativeModel):
         self.encoder = self._blocks(rng, causal=False)
         self.read_norm = LayerNorm(c.width)
         self.posterior_head = Dense(c.width, 2 * c.latent, rng=rng)
-        self.told = Dense(c.latent, c.width, rng=rng)
+        # As large as the embeddings that it is added to, or its noise would drown them.
+        self.told = Dense(c.latent, c.width, init=normal(0.05 / math.sqrt(c.latent)), rng=rng)
         self.write_positions = Embedding(1 + c.context, c.width, rng=rng)
         self.decoder = self._blocks(rng, causal=True)
         self.write_norm = LayerNorm(c.width)
@@ -178,7 +180,7 @@ class TextVAE(GenerativeModel):
     # Training and figures -----------------------------------------------------------------------------------
 
     def train_step(self, rows: Rows) -> Losses:
-        """One step of AdamW on L_rec + beta(step) sum_j max(free, KL_j); L_rec and the whole KL in nats per sentence."""
+        """One step of AdamW on L_rec + beta(step) sum_j max(free, KL_j), in nats per sentence, as L_rec and the KL."""
         c, step = self.config, self.optimizers["matrices"].steps
         mu, log_var = self.posterior(rows)
         z = losses.reparameterise(mu, log_var, self.noise.normal(mu.shape, device=mu.device))
@@ -206,7 +208,7 @@ class TextVAE(GenerativeModel):
         if not len(rows):
             raise ShapeError("evaluate needs at least one sentence")
         noise = Generator(0).fork("evaluate")
-        parts = []
+        parts: list[list[np.ndarray]] = []
         with no_grad(), self.evaluating():
             for part in (rows[i:i + CHUNK] for i in range(0, len(rows), CHUNK)):
                 mu, log_var = self.posterior(part)
@@ -214,10 +216,10 @@ class TextVAE(GenerativeModel):
                 found = (self.reconstruction(part, z), self.reconstruction(part, ops.full_like(mu, value=0.0)),
                          losses.kl_normal(mu, log_var, per_sample=True), mu)
                 parts.append([x.to("cpu").numpy() for x in found])
-        told, untold, kl, mu = (np.concatenate(column) for column in zip(*parts, strict=True))
-        reconstruction, divergence = float(told.mean()), float(kl.mean())
-        return {"negative_elbo": reconstruction + divergence, "reconstruction": reconstruction, "kl": divergence,
-                "without_z": float(untold.mean()), "active_units": float(active_units(mu))}
+        told, untold, divergences, means = (np.concatenate(column) for column in zip(*parts, strict=True))
+        reconstruction, kl = float(told.mean()), float(divergences.mean())
+        return {"negative_elbo": reconstruction + kl, "reconstruction": reconstruction, "kl": kl,
+                "without_z": float(untold.mean()), "active_units": float(active_units(means))}
 
     # Sentences ----------------------------------------------------------------------------------------------
 
@@ -245,7 +247,7 @@ class TextVAE(GenerativeModel):
     def _decode(self, z: np.ndarray, sampling: Sampling, rng: Generator) -> list[str]:
         tokens = np.full((len(z), 0), self.end)
         with self.evaluating():
-            drawn = generate(_Given(self, z), np.full((len(z), 1), self.end), rng, sampling)  # type: ignore[arg-type]
+            drawn = generate(_Given(self, z), np.full((len(z), 1), self.end), rng, sampling)
             while tokens.shape[1] < self.config.context and not (tokens == self.end).any(1).all():
                 tokens = np.concatenate([tokens, next(drawn)[:, None]], axis=1)
         ends = np.where((tokens == self.end).any(1), (tokens == self.end).argmax(1), tokens.shape[1])
