@@ -57,19 +57,19 @@ class TextVAEConfig:
     """
 
     tokenizer: str = BytePairTokenizer().describe()
-    context: int = 24
+    context: int = 20
     latent: int = 32
     layers: int = 2
-    heads: int = 4
-    width: int = 128
+    heads: int = 3
+    width: int = 96
     dropout: float = 0.1
     word_dropout: float = 0.3
-    free: float = 0.5
-    anneal: int = 1000
+    free: float = 0.7
+    anneal: int = 4000
     beta: float = 1.0
-    lr: float = 1e-3
+    lr: float = 2e-3
     warmup: int = 100
-    steps: int = 4000
+    steps: int = 6000
     beta2: float = 0.99
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -90,7 +90,7 @@ class TextVAE(GenerativeModel):
         # Nothing against the collapse: what a decoder makes of z that need not use it.
         "plain": {"word_dropout": 0.0, "free": 0.0, "anneal": 0},
     }
-    TRAINING = {"default": {"steps": 4000, "batch_size": 32}, "plain": {"steps": 4000, "batch_size": 32}}
+    TRAINING = {"default": {"steps": 6000, "batch_size": 32}, "plain": {"steps": 6000, "batch_size": 32}}
 
     config: TextVAEConfig
 
