@@ -105,25 +105,33 @@ def _written(model: Any, count: int, seed: int, raw: RawText, train: SentenceDat
              held_out: SentenceDataset) -> dict[str, float]:
     """Figures of what the model writes: of samples, of reconstructions, and of the middles of interpolations."""
     from ..data import text_parts
-    from ..metrics import copying, distinct, known_words, recovered_words, self_bleu
+    from ..metrics import copying, known_words, recovered_words
 
     seen, unseen = text_parts(raw)
-    drawn = [text or "." for text in model.sample(count, seed=seed)]  # an empty sentence has no words to count
+    drawn = model.sample(count, seed=seed)
     originals = list(held_out.texts[:_SENTENCES])
     copies = model.reconstruct(originals)
     ends = [(originals[i], originals[-1 - i]) for i in range(min(_WAYS, len(originals)))]
-    middles = [text or "." for a, b in ends for text in model.interpolate(a, b, 7)[1:-1]]
+    middles = [text for a, b in ends for text in model.interpolate(a, b, 7)[1:-1]]
     plain = originals[:count]
     figures = {"recovered_words": recovered_words(originals, copies),
                "recovered_by_another": recovered_words(originals, copies[1:] + copies[:1]),
                "known_words_between": known_words(middles, seen), "known_words": known_words(drawn, seen),
                "ordinary_known_words": known_words(originals, seen),
                "distinct_sentences_between": len(set(middles)) / len(middles),
-               "distinct_1": distinct(drawn, 1), "distinct_2": distinct(drawn, 2), "self_bleu": self_bleu(drawn)}
-    if len(plain) > 1:
-        figures |= {"ordinary_distinct_1": distinct(plain, 1), "ordinary_distinct_2": distinct(plain, 2),
-                    "ordinary_self_bleu": self_bleu(plain)}
+               **_variety(drawn), **{f"ordinary_{name}": value for name, value in _variety(plain).items()}}
     return figures | copying(drawn, seen, unseen)
+
+
+def _variety(texts: Sequence[str]) -> dict[str, float]:
+    """distinct-n and self-BLEU of what has words at all: a model that has learned nothing writes some without."""
+    from ..metrics import distinct, self_bleu
+    from ..metrics.text import words
+
+    told = [text for text in texts if len(words(text)) > 1]
+    if len(told) < 2:
+        return {"distinct_1": 0.0, "distinct_2": 0.0, "self_bleu": 0.0}
+    return {"distinct_1": distinct(told, 1), "distinct_2": distinct(told, 2), "self_bleu": self_bleu(told)}
 
 
 _LIKELIHOOD = (

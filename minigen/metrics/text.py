@@ -107,20 +107,19 @@ def copying(texts: Sequence[str], train: str, held_out: str) -> dict[str, float]
 
 
 def known_words(texts: Sequence[str], source: str) -> float:
-    """The share of the words of `texts` that occur in `source`: 1 where all are real words. Marks are not counted."""
+    """The share of the words of `texts` that occur in `source`: 1 where all are real words, 0 where there is none.
+
+    Marks are not counted.
+    """
     known = set(words(source))
     found = [word for text in texts for word in words(text) if word[0].isalnum()]
-    if not found:
-        raise UsageError("known_words: there is not one word in the texts")
-    return sum(word in known for word in found) / len(found)
+    return sum(word in known for word in found) / max(1, len(found))
 
 
 def recovered_words(texts: Sequence[str], copies: Sequence[str]) -> float:
-    """The share of the words and marks of each text that its copy has too, each as often: 1 where all come back."""
+    """The share of the words and marks of `texts` that their copies have too, each as often: 1 where all come back."""
     pairs = [(_ngrams(words(text), 1), _ngrams(words(copy), 1)) for text, copy in zip(texts, copies, strict=True)]
-    if not (total := sum(text.total() for text, _ in pairs)):
-        raise UsageError("recovered_words: there is not one word in the texts")
-    return sum((text & copy).total() for text, copy in pairs) / total
+    return sum((text & copy).total() for text, copy in pairs) / max(1, sum(text.total() for text, _ in pairs))
 
 
 def evaluate_text(model: _Evaluated, windows: np.ndarray, samples: Sequence[str], train: str,

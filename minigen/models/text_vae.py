@@ -62,14 +62,14 @@ class TextVAEConfig:
     layers: int = 2
     heads: int = 3
     width: int = 96
-    dropout: float = 0.1
+    dropout: float = 0.3
     word_dropout: float = 0.3
     free: float = 0.7
-    anneal: int = 4000
+    anneal: int = 2200
     beta: float = 1.0
     lr: float = 2e-3
     warmup: int = 100
-    steps: int = 6000
+    steps: int = 3300
     beta2: float = 0.99
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -90,7 +90,7 @@ class TextVAE(GenerativeModel):
         # Nothing against the collapse: what a decoder makes of z that need not use it.
         "plain": {"word_dropout": 0.0, "free": 0.0, "anneal": 0},
     }
-    TRAINING = {"default": {"steps": 6000, "batch_size": 32}, "plain": {"steps": 6000, "batch_size": 32}}
+    TRAINING = {"default": {"steps": 3300, "batch_size": 32}, "plain": {"steps": 3300, "batch_size": 32}}
 
     config: TextVAEConfig
 
@@ -235,7 +235,7 @@ class TextVAE(GenerativeModel):
         return np.concatenate(parts)
 
     def decode(self, z: np.ndarray, *, sampling: Sampling = GREEDY, seed: int = 0) -> list[str]:
-        """The sentences of latents (N, latent); by default the likeliest token each time."""
+        """The sentences of latents (N, latent), each on one line; by default the likeliest token each time."""
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or z.shape[1] != self.config.latent:
             raise ShapeError(f"decode takes latents (N, {self.config.latent}), got {z.shape}")
@@ -251,7 +251,7 @@ class TextVAE(GenerativeModel):
             while tokens.shape[1] < self.config.context and not (tokens == self.end).any(1).all():
                 tokens = np.concatenate([tokens, next(drawn)[:, None]], axis=1)
         ends = np.where((tokens == self.end).any(1), (tokens == self.end).argmax(1), tokens.shape[1])
-        return [self.tokenizer.decode(row[:n].tolist()) for row, n in zip(tokens, ends, strict=True)]
+        return [" ".join(self.tokenizer.decode(row[:n].tolist()).split()) for row, n in zip(tokens, ends, strict=True)]
 
     def reconstruct(self, texts: Sequence[str]) -> list[str]:
         """What the decoder makes of the posterior means of sentences."""

@@ -1,4 +1,4 @@
-"""The VAE of sentences: its equations, that padding means nothing, that a run goes on, and what is said of a collapse."""
+"""The VAE of sentences: its equations, padding that means nothing, a run that goes on, and what a collapse is called."""
 
 import math
 
@@ -256,7 +256,8 @@ def test_an_untrained_model_has_collapsed_and_the_verdict_says_so():
     assert words.startswith("the posterior has collapsed")
     assert posterior_verdict(40, 60, 20, 8, 8).startswith("no collapse, z is used: KL 20 nats, 8 of 8")
     assert "5 of its units are idle" in posterior_verdict(40, 60, 20, 3, 8)
-    assert "has collapsed" in posterior_verdict(40, 60, 20, 0, 8) and "has collapsed" in posterior_verdict(59, 60, 9, 8, 8)
+    for collapsed in (posterior_verdict(40, 60, 20, 0, 8), posterior_verdict(59, 60, 9, 8, 8)):
+        assert "has collapsed" in collapsed
 
 
 # Sentences --------------------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def test_what_is_decoded_greedily_is_the_likeliest_next_symbol_each_time(learned
                 symbols.append(int(model(np.array([symbols]), mg.tensor(own[None])).numpy()[0, -1].argmax()))
                 if symbols[-1] == model.end:
                     break
-        assert text == TOKENIZER.decode(s for s in symbols if s != model.end)
+        assert text == " ".join(TOKENIZER.decode(s for s in symbols if s != model.end).split())
 
 
 def test_samples_and_interpolations_are_functions_of_their_arguments(learned):
@@ -323,6 +324,4 @@ def test_text_cut_for_the_other_kind_of_model_is_refused():
 def test_known_and_recovered_words_are_shares():
     assert known_words(["the cat, the dxg!"], "The cat sat; a dog.") == 0.75
     assert recovered_words(["a b b .", "c"], ["b a", "x c"]) == pytest.approx(3 / 5)
-    for call in (lambda: known_words(["?!"], "a"), lambda: recovered_words([""], ["a"])):
-        with pytest.raises(UsageError, match="not one word"):
-            call()
+    assert known_words(["?!"], "a") == recovered_words([""], ["a"]) == 0
