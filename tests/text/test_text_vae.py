@@ -1,4 +1,4 @@
-"""The VAE of sentences: its equations, padding that means nothing, a run that goes on, and what a collapse is called."""
+"""The VAE of sentences: its equations, padding that means nothing, resuming, and what is called a collapse."""
 
 import math
 
