@@ -132,7 +132,7 @@ def load_split(data: str, data_dir: str | None, split: str, download: bool = Tru
     if data_dir is not None:
         raise UsageError(f"--data-dir is where MNIST lies, but --data is {data}: leave one of them out")
     if not Path(data).suffix and not Path(data).exists():
-        raise UsageError(f"--data {data}: neither 'mnist' nor a .npy or .npz file{did_you_mean(data, [MNIST])}")
+        raise UsageError(f"{data}: neither 'mnist' nor a .npy or .npz file{did_you_mean(data, [MNIST])}")
     return load_images(data) if split == "train" else None
 
 

@@ -21,7 +21,7 @@ from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
 
-__all__ = ["GenerativeModel", "Images", "Losses", "figures", "intensities"]
+__all__ = ["GenerativeModel", "Images", "Losses", "figures", "intensities", "require_count"]
 
 Images = np.ndarray  # (N, H, W): uint8, or float32 in [0, 1]
 Losses = dict[str, float]
@@ -43,6 +43,12 @@ def intensities(pixels: Tensor) -> Tensor:
     if pixels.dtype == np.uint8:
         return pixels.astype("float32") / 255.0
     return pixels if trace.ledger is not None else Tensor(to_unit(pixels.data))
+
+
+def require_count(n: Any) -> None:
+    """UsageError unless `n` is a whole number, at least 1."""
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise UsageError(f"cannot draw {n!r} samples: ask for a whole number, at least one")
 
 
 class GenerativeModel(Module):
@@ -98,6 +104,8 @@ class GenerativeModel(Module):
 
     def check_images(self, images: Images | Tensor) -> None:
         """Raise ShapeError unless the images are (N, H, W) of this model's size."""
+        if not isinstance(images, np.ndarray | Tensor):
+            raise ShapeError(f"this model takes images as one NumPy array, got {type(images).__name__}")
         if images.ndim != 3 or images.shape[1:] != self.config.image_shape:
             raise ShapeError(f"this model takes images (N, {', '.join(map(str, self.config.image_shape))}), "
                              f"got {images.shape}")

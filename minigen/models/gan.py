@@ -15,7 +15,7 @@ from ..nn import Dense, Module, Sequential, Tanh
 from ..optim import EMA, Adam
 from ..random import Generator
 from ..tensor import Tensor
-from .base import GenerativeModel, Images, Losses, figures, intensities
+from .base import GenerativeModel, Images, Losses, figures, intensities, require_count
 from .networks import hidden_layers
 
 __all__ = ["GAN", "GANConfig"]
@@ -146,8 +146,7 @@ class GAN(GenerativeModel):
 
     def generate(self, n: int, *, seed: int, network: Module) -> Tensor:
         """G(z) for z ~ N(0, I) from `seed`: (n, H W) in [-1, 1]."""
-        if n < 1:
-            raise UsageError(f"cannot draw {n} samples: ask for at least one")
+        require_count(n)
         z = Generator(seed).fork("samples").normal((n, self.config.latent), device=self.device)
         with no_grad(), network.evaluating():
             return network(z)

@@ -71,7 +71,7 @@ def run(tmp_path, monkeypatch, capsys):
         ("train gan --lr fast", "invalid value for '--lr': 'fast' is not a number above 0"),
         ("train gan --lr nan", "invalid value for '--lr': 'nan' is not a number above 0"),
         ("train gan --lr 0", "invalid value for '--lr': '0' is not a number above 0"),
-        ("train gan --data mnits", "--data mnits: neither 'mnist' nor a .npy or .npz file; did you mean 'mnist'?"),
+        ("train gan --data mnits", "mnits: neither 'mnist' nor a .npy or .npz file; did you mean 'mnist'?"),
         ("train gan --data a.npz --data-dir there", "--data-dir is where MNIST lies, but --data is a.npz"),
         ("train gan --data=", "invalid value for '--data': it is empty; name a place, or leave the option out"),
         ("train gan --data-dir=", "invalid value for '--data-dir': it is empty"),

@@ -142,6 +142,10 @@ MODELS = {
                                               form="minimax", real_label=0.9, ema=0.0, **SMALL),
     "document VAE": lambda: mg.models.VAE.preset("document", **SMALL),
     "VAE": lambda: mg.models.VAE(latent=3, hidden=(12,), beta=0.5, **SMALL),
+    "importance-weighted VAE": lambda: mg.models.VAE(latent=3, hidden=(12,), activation="tanh", importance_samples=4,
+                                                     **SMALL),
+    "VAE with one backward": lambda: mg.models.VAE(latent=3, hidden=(12,), importance_samples=4, one_backward=True,
+                                                   **SMALL),
     # 60 of the 100 steps are before the end of the schedule, 10 of them warm-up
     "GPT with dropout": lambda: mg.models.GPT(context=8, layers=2, heads=2, width=8, dropout=0.2, warmup=10, steps=60),
     "GPT": lambda: mg.models.GPT(context=5, layers=1, heads=1, width=6, warmup=1, steps=2000, lr=1e-2, clip=0.1),
