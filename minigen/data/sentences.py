@@ -27,8 +27,9 @@ __all__ = ["SentenceDataset", "pack", "sentences", "split_sentences"]
 
 Rows = NDArray[np.int64]
 
-_LEAST = 3  # words: "Yes." would be learned by heart
-_TITLES = "Mr Mrs Ms Dr St Esq Messrs Rev Col Capt Gen Hon Prof No vol Vol".split()
+_LEAST = 3  # words, or Chinese or Japanese characters: "Yes." would be learned by heart
+_WORDS = re.compile("[\u3040-\u30ff\u3400-\u9fff]|\\w+")
+_TITLES = "Mr Mrs Ms Dr St Esq Messrs Rev Col Capt Gen Hon Prof".split()
 _CLOSING = "[\"'\u201d\u2019)\\]]*"
 # Where a sentence ends: before the space behind its mark, not in the midst of one ("Oh!" said she); in Chinese and
 # Japanese, which have no such space, behind the mark itself.
@@ -137,7 +138,7 @@ def split_sentences(raw: RawText, context: int, tokenizer: Tokenizer) -> tuple[S
 
 def _fresh(texts: Iterable[str], seen: set[str]) -> list[str]:
     """The sentences of some words that are not in `seen`, which takes them in."""
-    found = [text for text in dict.fromkeys(texts) if text not in seen and len(re.findall(r"\w+", text)) >= _LEAST]
+    found = [text for text in dict.fromkeys(texts) if text not in seen and len(_WORDS.findall(text)) >= _LEAST]
     seen.update(found)
     return found
 

@@ -17,6 +17,7 @@ from minigen.errors import DataError
     ('"It is. They are not. Come."', ["It is.", "They are not.", "Come."]),
     ("Chapter 1\n\nIt begins.\n\n\n  THE END", ["It begins."]),
     ("It cost 3.50 and no more.", ["It cost 3.50 and no more."]),
+    ("No. I do not.", ["No.", "I do not."]),
     ("天地玄黃。宇宙洪荒！日月", ["天地玄黃。", "宇宙洪荒！"]),
     ("“A b.” “C d. E.”", ["“A b.”", "C d.", "E."]),
     ("", []),
@@ -63,6 +64,12 @@ def test_the_novel_is_cut_into_two_parts_without_a_common_sentence():
             assert tokenizer.decode(row[1:1 + row[0]]) == text and text in flat
     assert train.sha256 != test.sha256 and train.record()["name"] == "austen-train"
     np.testing.assert_array_equal(train.batch(np.array([3, 1]), 7), train.rows[[3, 1]])
+
+
+def test_a_chinese_text_has_sentences():
+    raw = RawText("".join(f"天地{chr(0x4e00 + i)}黃。好。" for i in range(60)), "chinese.txt", "file", "", "")
+    train, test = split_sentences(raw, 8, CharacterTokenizer(raw.text))
+    assert 50 <= len(train) <= 54 and len(train) + len(test) in (59, 60) and all(len(text) == 5 for text in test.texts[1:])
 
 
 def test_a_text_without_sentences_says_so():
