@@ -30,8 +30,8 @@ from minigen.training.feedback.log import Entry
 IMAGES = pictures()
 
 
-def vae():
-    return VAE(image_shape=(4, 4), latent=2, hidden=(5,), seed=3)
+def vae(**settings):
+    return VAE(image_shape=(4, 4), latent=2, hidden=(5,), seed=3, **settings)
 
 
 def gan(**settings):
