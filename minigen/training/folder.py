@@ -11,6 +11,8 @@
     losses.png                        the history drawn
     samples.txt, attention.png,
     next_character.png                for a language model, whose samples/ are .txt as well
+    reconstructions.txt,
+    interpolations.txt                for a text VAE, whose samples/ are .txt too
     reconstructions.png               for a model that reconstructs
     manifold.png, latent.png          for a latent of two dimensions
 """

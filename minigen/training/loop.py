@@ -17,10 +17,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from .. import program
-from ..data import Dataset, Loader, Pipeline, TextDataset
+from ..data import Dataset, Loader, Pipeline, SentenceDataset, TextDataset
 from ..errors import DivergedError, OutOfMemoryError, UsageError
-from . import artifacts, text_artifacts
-from .checks import ADVICE, as_dataset, not_finite, require_finite_state
+from . import artifacts, sentence_artifacts, text_artifacts
+from .checks import ADVICE, Data, as_dataset, not_finite, require_finite_state
 from .diverged import Recall
 from .feedback import Controller, Feedback, KeepBest
 from .folder import RunFolder
@@ -36,17 +36,18 @@ from .state import LoopState
 __all__ = ["train"]
 
 CHECKPOINT_SECONDS = 30.0
+_TOLD = 10  # times that a run on sentences, whose epochs are short, tells what it makes by now
 
 
 def train(
     model: Trainable,
-    images: np.ndarray | Dataset | TextDataset,
+    images: np.ndarray | Data,
     *,
     epochs: int = 10,
     batch_size: int = 128,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
-    test_images: np.ndarray | Dataset | TextDataset | None = None,
+    test_images: np.ndarray | Data | None = None,
     test_labels: np.ndarray | None = None,
     pipeline: Pipeline | None = None,
     resume: bool = False,
@@ -59,8 +60,8 @@ def train(
     """Train `model` on `images` and return what happened, a row an epoch.
 
     images, test_images: (N, H, W), uint8 or floats in [0, 1], or a `minigen.data.Dataset`; for a language model the
-        two parts of `minigen.data.split_text`. With test images the model is evaluated on them after every epoch;
-        they, or else the training images, are reconstructed.
+        two parts of `minigen.data.split_text`, for a text VAE of `split_sentences`. With test
+        images the model is evaluated on them after every epoch; they, or else the training images, are reconstructed.
     pipeline: changes each training image anew in each epoch (`minigen.data.Pipeline`, all but its `Clean`); kept in the
         run's record. The test images stay as they are.
     seed: of the order of the images and of the noise of the sample pictures. The model has its own.
@@ -70,8 +71,8 @@ def train(
     checkpoint_seconds: how often the state is saved within an epoch; 0 saves after every step.
     device: where to train, "cpu" or "gpu": the model is moved there and stays there. None trains it where it is.
 
-    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner. On the
-        cpu; on the gpu the step runs as it is.
+    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner on the
+        cpu; on the gpu, where it becomes a CUDA graph, no speed has been measured yet.
     feedback: controllers (`minigen.feedback`), each of which moves a setting of the run by what is measured. What they
         did is in `feedback.csv` and drawn in `losses.png`; after the run the model has its own settings again.
 
@@ -83,7 +84,7 @@ def train(
     epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
     data = as_dataset(images, model, "images")
     if pipeline is not None:
-        if isinstance(data, TextDataset):
+        if not isinstance(data, Dataset):
             raise UsageError("pipeline is for images, and this is a text: leave it out")
         data = replace(data, pipeline=pipeline)
     test = None if test_images is None else as_dataset(test_images, model, "test_images", test_labels)
@@ -134,8 +135,8 @@ class _Run:
     """One call of `train`: what its parts share."""
 
     model: Trainable
-    data: Dataset | TextDataset
-    test: Dataset | TextDataset | None
+    data: Data
+    test: Data | None
     loader: Loader
     epochs: int
     seed: int
@@ -152,8 +153,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.recall = Recall(self.model, self.feedback)
-        on_cpu = getattr(self.model, "device", "cpu") == "cpu"
-        self.train_step = program.compile(self.model.train_step) if self.compile and on_cpu else self.model.train_step
+        self.train_step = program.compile(self.model.train_step) if self.compile else self.model.train_step
 
     def open(self, folder: RunFolder, resume: bool) -> None:
         """Take possession of the run folder, and of the state in it."""
@@ -300,6 +300,9 @@ class _Run:
         """What the model makes by now: pictures go into the folder, text is told as well."""
         if isinstance(self.data, TextDataset):
             self.reporter.notice(text_artifacts.write_epoch(self.model, folder, epoch, self.seed))
+        elif isinstance(self.shown, SentenceDataset):
+            if epoch % max(1, self.epochs // _TOLD) == 0:
+                self.reporter.notice(sentence_artifacts.write_epoch(self.model, folder, epoch, self.seed, self.shown))
         else:
             artifacts.draw_epoch(self.model, folder, epoch, self.seed)
 
@@ -322,9 +325,17 @@ class _Run:
         self.saved_step = self.state.step
         self.saved_at = time.monotonic()
 
+    @property
+    def shown(self) -> Data:
+        """What is reconstructed."""
+        return self.test if self.test is not None else self.data
+
     def _finish(self) -> None:
         self._save()
         if self.folder:
-            shown = self.test if self.test is not None else self.data
-            draw: Any = text_artifacts.draw_run if isinstance(shown, TextDataset) else artifacts.draw_run
-            draw(self.model, self.folder, self.history, shown, self.seed, self.feedback)
+            draw: Any = _DRAW_RUN[self.data.unit]
+            draw(self.model, self.folder, self.history, self.shown, self.seed, self.feedback)
+
+
+_DRAW_RUN = {Dataset.unit: artifacts.draw_run, TextDataset.unit: text_artifacts.draw_run,
+             SentenceDataset.unit: sentence_artifacts.draw_run}

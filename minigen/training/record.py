@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from textwrap import shorten
 from typing import Any
 
-from ..data import Dataset, TextDataset
 from ..errors import CheckpointError, DataError, UsageError
 from ..threads import get_threads, processors
+from .checks import Data
 from .model import Trainable
 
 __all__ = [
@@ -25,8 +25,8 @@ Record = dict[str, Any]
 
 
 def make_record(
-    model: Trainable, data: Dataset | TextDataset, test: Dataset | TextDataset | None, *, epochs: int, batch_size: int,
-    seed: int, compiled: bool, feedback: list[dict[str, Any]],
+    model: Trainable, data: Data, test: Data | None, *, epochs: int, batch_size: int, seed: int, compiled: bool,
+    feedback: list[dict[str, Any]],
 ) -> Record:
     """All that decides the result, ready for JSON. No paths and no names of machines or users."""
     record = {
@@ -90,7 +90,7 @@ def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}
 
 
-def _data(data: Dataset | TextDataset) -> Record:
+def _data(data: Data) -> Record:
     return {**data.record(), "unit": data.unit, "shape": list(data.items.shape[1:])}
 
 

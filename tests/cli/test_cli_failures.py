@@ -59,9 +59,9 @@ def run(tmp_path, monkeypatch, capsys):
     [
         ("trian gan", "no such command 'trian'; did you mean 'train'?"),
         ("xyzzy", "no such command 'xyzzy' (minigen --help"),
-        ("train gam", "no such model 'gam': choose from gan, vae, gpt; did you mean 'gan'?"),
-        ("train", "missing argument '{gan,vae,gpt}' (minigen train --help"),
-        ("train gan --preset documnt", "choose from default, document, nanogpt; did you mean 'doc"),
+        ("train gam", "no such model 'gam': choose from gan, vae, gpt, text-vae; did you mean 'gan'?"),
+        ("train", "missing argument '{gan,vae,gpt,text-vae}' (minigen train --help"),
+        ("train gan --preset documnt", "choose from default, document, nanogpt, plain; did you mean 'doc"),
         ("train gan --epohcs 3", "no such option --epohcs; did you mean '--epochs'?"),
         ("train gan --device cup", "no such device 'cup': choose from cpu, gpu; did you mean 'cpu'?"),
         ("train gan --epochs three", "invalid value for '--epochs': 'three' is not a whole number, 1 or more"),

@@ -70,6 +70,14 @@ def test_the_history_is_the_cpus(gpu: str, make: Any, tmp_path: Path) -> None:
     assert {"samples.png", "losses.png", "model.safetensors"} <= {p.name for p in (tmp_path / "a").iterdir()}
 
 
+@pytest.mark.parametrize("make", [vae, gan])
+def test_a_compiled_run_has_the_same_history(gpu: str, make: Any) -> None:
+    """Of batches of 16, 16 and 8, three epochs long, so that each program is recorded and replayed."""
+    a, b = run(make(), epochs=3, device=gpu, compile=True), run(make(), epochs=3, device=gpu)
+    for column in a.curves:
+        np.testing.assert_allclose(a[column], b[column], rtol=2e-3, err_msg=column)
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Python's own handling of SIGINT, which a process in the background does not have."""

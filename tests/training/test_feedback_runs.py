@@ -30,8 +30,8 @@ from minigen.training.feedback.log import Entry
 IMAGES = pictures()
 
 
-def vae():
-    return VAE(image_shape=(4, 4), latent=2, hidden=(5,), seed=3)
+def vae(**settings):
+    return VAE(image_shape=(4, 4), latent=2, hidden=(5,), seed=3, **settings)
 
 
 def gan(**settings):
@@ -238,10 +238,10 @@ def _data():
 
 @pytest.mark.parametrize("model, controllers, message", [
     (gan, [KLTarget(1.0)], "KLTarget moves the beta of a vae, and a gan has none"),
-    (lambda: VAE(image_shape=(4, 4), importance_samples=5), [KLTarget(1.0)], "which is no term of L_k"),
     (vae, [AdaptiveAugmentation()], "AdaptiveAugmentation is for a gan's discriminator, and a vae has none"),
     (vae, [Balance()], "Balance is for the two players of a gan"),
     (FakeModel, [OnPlateau("loss")], "OnPlateau moves the learning rate of `optimizers`, and a fake has none"),
+    (lambda: vae(importance_samples=2), [KLTarget(1.0)], "no term of an importance-weighted vae's loss"),
     (vae, [StopEarly("los")], "this run has no figure 'los': choose from loss, reconstruction, kl$"),
     (vae, [StopEarly("test_kl")], "no figure 'test_kl'"),
     (vae, [StopEarly("frechet")], "'frechet' needs a feature net, and minigen has one for digits of 28 x 28 alone"),

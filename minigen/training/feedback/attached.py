@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Dataset, TextDataset
 from ...errors import CheckpointError, UsageError
+from ..checks import Data
 from ..history import Row
 from .augmentation import AdaptiveAugmentation
 from .balance import Balance
@@ -43,8 +43,7 @@ class Feedback:
     that does not fit the model, or a figure that the run has not.
     """
 
-    def __init__(self, controllers: Sequence[Controller], model: Any, data: Dataset | TextDataset,
-                 test: Dataset | TextDataset | None) -> None:
+    def __init__(self, controllers: Sequence[Controller], model: Any, data: Data, test: Data | None) -> None:
         self.controllers: list[Controller] = []
         self.model = model
         self.log = Log()
@@ -164,7 +163,7 @@ class Feedback:
                 return Action(*entry[2:])
         return None
 
-    def _require_figures(self, data: Dataset | TextDataset, test: Dataset | TextDataset | None) -> None:
+    def _require_figures(self, data: Data, test: Data | None) -> None:
         """Every `metric` is a column that the history will have: known now, not after an hour of training."""
         asked = [metric for c in self.controllers if (metric := getattr(c, "metric", None)) is not None]
         if not asked:
@@ -181,7 +180,7 @@ class Feedback:
             if metric not in known:
                 raise UsageError(f"feedback: this run has no figure {metric!r}: choose from {', '.join(known)}")
 
-    def _losses(self, data: Dataset | TextDataset) -> list[str]:
+    def _losses(self, data: Data) -> list[str]:
         """What a training step returns, by name: found by one, which is undone."""
         before = self.model.training_state()
         names = list(self.model.train_step(data.batch(np.arange(min(2, len(data))), 0)))

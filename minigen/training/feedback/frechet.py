@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ...data import Dataset, TextDataset
+from ...data import Dataset
 from ...errors import DataError, UsageError
 from ...metrics import frechet_gaussians, mnist_classifier, moments
 from ...metrics.cheats import random_rows
 from ...random import Generator
+from ..checks import Data
 
 __all__ = ["FRECHET", "Frechet"]
 
@@ -25,10 +26,10 @@ class Frechet:
     it chose with other samples and other images (`minigen evaluate`).
     """
 
-    def __init__(self, real: Dataset | TextDataset) -> None:
+    def __init__(self, real: Data) -> None:
         self._net = mnist_classifier()
         shape, features = self._net.config.image_shape, self._net.config.hidden[-1]
-        if isinstance(real, TextDataset) or not self.knows(real):
+        if not isinstance(real, Dataset) or not self.knows(real):
             raise UsageError(f"feedback: {FRECHET!r} needs a feature net, and minigen has one for digits of {shape[0]} "
                              f"x {shape[1]} alone: choose a loss, and compare whole runs with `minigen features` and "
                              "`minigen evaluate --features`")
@@ -38,7 +39,7 @@ class Frechet:
         self._reference = moments(self._features(real.images[rows]))
 
     @staticmethod
-    def knows(real: Dataset | TextDataset) -> bool:
+    def knows(real: Data) -> bool:
         """Whether these can be digits."""
         return isinstance(real, Dataset) and real.images.shape[1:] == mnist_classifier().config.image_shape
 

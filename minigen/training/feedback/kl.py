@@ -51,9 +51,9 @@ class KLTarget(Controller):
     def attach(self, model: Any) -> None:
         if not hasattr(model, "beta"):
             raise UsageError(f"KLTarget moves the beta of a vae, and a {model.kind} has none: leave it out")
-        if (k := getattr(model.config, "importance_samples", 1)) > 1:
-            raise UsageError(f"KLTarget weighs the KL, which is no term of L_k with importance_samples = {k}: leave "
-                             "one of them out")
+        if model.config.importance_samples > 1:
+            raise UsageError("KLTarget moves the weight of the KL, which is no term of an importance-weighted vae's "
+                             "loss: leave it out")
 
     def detach(self, model: Any) -> None:
         model.beta = model.config.beta
