@@ -62,14 +62,14 @@ class TextVAEConfig:
     layers: int = 2
     heads: int = 3
     width: int = 96
-    dropout: float = 0.3
+    dropout: float = 0.1
     word_dropout: float = 0.3
     free: float = 0.7
-    anneal: int = 2200
+    anneal: int = 1700
     beta: float = 1.0
     lr: float = 2e-3
     warmup: int = 100
-    steps: int = 3300
+    steps: int = 2600
     beta2: float = 0.99
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -90,7 +90,7 @@ class TextVAE(GenerativeModel):
         # Nothing against the collapse: what a decoder makes of z that need not use it.
         "plain": {"word_dropout": 0.0, "free": 0.0, "anneal": 0},
     }
-    TRAINING = {"default": {"steps": 3300, "batch_size": 32}, "plain": {"steps": 3300, "batch_size": 32}}
+    TRAINING = {"default": {"steps": 2600, "batch_size": 32}, "plain": {"steps": 2600, "batch_size": 32}}
 
     config: TextVAEConfig
 
