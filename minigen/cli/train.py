@@ -59,6 +59,7 @@ def _presets() -> list[str]:
 @device_option
 @click.option("--compile/--no-compile", "compiled", default=None,
               help="Run the step as a compiled program, or as it is written. [default: compile]")
+@click.option("--doctor/--no-doctor", default=True, help="gan: say what goes wrong, and since when. [default: doctor]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE on images, or a GPT on text, and show what it learned.
@@ -95,6 +96,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             resume=resume,
             report=reporter,
             compile=given["compiled"] is not False,
+            doctor=given["doctor"],
             device=device,
         )
     _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)

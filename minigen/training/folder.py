@@ -2,6 +2,7 @@
 
     config.json                       what the run was made of (`record.py`)
     history.csv                       a row an epoch (`history.py`)
+    signs.csv, diagnosis.txt          of a GAN: what the doctor measured (`watch.py`) and found (`diagnosis.py`)
     model.safetensors                 weights and config: `minigen.load` reads it
     training.safetensors              all that an exact continuation needs; one previous is kept beside it
     samples/epoch_0001.png ...        the same noise after every epoch; 0000 is before training
@@ -46,6 +47,16 @@ class RunFolder:
     def history(self) -> Path:
         """A row an epoch."""
         return self.path / "history.csv"
+
+    @property
+    def signs(self) -> Path:
+        """A row a look of the doctor."""
+        return self.path / "signs.csv"
+
+    @property
+    def diagnosis(self) -> Path:
+        """What is the matter with the run, in words."""
+        return self.path / "diagnosis.txt"
 
     @property
     def model(self) -> Path:

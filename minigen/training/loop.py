@@ -30,6 +30,7 @@ from .model import Trainable
 from .record import identity, make_record, surroundings_changed
 from .report import Interrupted, Plan, Reporter, Silent, StepReport
 from .state import LoopState
+from .watch import Watch
 
 __all__ = ["train"]
 
@@ -52,6 +53,7 @@ def train(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     device: str | None = None,
     compile: bool = False,
+    doctor: bool = True,
 ) -> History:
     """Train `model` on `images` and return what happened, a row an epoch.
 
@@ -67,6 +69,8 @@ def train(
     checkpoint_seconds: how often the state is saved within an epoch; 0 saves after every step.
     device: where to train, "cpu" or "gpu": the model is moved there and stays there. None trains it where it is.
 
+    doctor: beside a GAN, look every 1000 steps for what goes wrong with GANs, tell the reporter and write it into the
+        run folder (`watch.py`). It changes nothing in the run.
     compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner. On the
         cpu; on the gpu the step runs as it is.
 
@@ -90,7 +94,7 @@ def train(
     _move(model, device)
     reporter = report if report is not None else Silent()
     state = LoopState(batches=len(loader))
-    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, compile=compile)
+    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, compile, doctor)
     if out is not None:
         run.open(RunFolder(Path(out)), resume)
     keep_freed_memory()
@@ -131,9 +135,11 @@ class _Run:
     reporter: Reporter
     checkpoint_seconds: float
     state: LoopState
+    compile: bool = False
+    doctor: bool = False
     history: History = field(default_factory=History)
     folder: RunFolder | None = None
-    compile: bool = False
+    watch: Watch | None = None
     recall: Recall = field(init=False)
     saved_step: int = -1
     saved_at: float = 0.0
@@ -201,6 +207,9 @@ class _Run:
                 out=self.folder.path if self.folder else None,
             )
         )
+        if self.doctor:
+            run = (self.model, self.data, self.test, len(self.loader), self.reporter, self.folder)
+            self.watch = Watch.beside(*run, step=self.state.step)
         if self.folder and self.state.step == 0:
             self._draw_epoch(self.folder, 0)
 
@@ -220,6 +229,8 @@ class _Run:
         if name := not_finite(losses):
             raise self._diverged(name, losses[name])
         self.state.add(losses, len(batch), seconds)
+        if self.watch:
+            self.watch.step(self.state.step, losses)
         means, speed = self.state.means(), self.state.speed()
         self.reporter.step(StepReport(self.state.step, epoch + 1, means, speed))
 
