@@ -60,6 +60,8 @@ def _show_run(path: Path) -> None:
         _section(part.replace("_", " "), record.get(part))
     if "feedback" in record:
         _section("feedback", {entry.pop("controller"): entry for entry in record["feedback"]})
+    if RunFolder(path).diagnosis.exists():
+        _section_of_lines("diagnosis", RunFolder(path).diagnosis)
     files = sorted(p.name + ("/" if p.is_dir() else "") for p in path.iterdir() if not p.name.startswith("."))
     click.echo(f"files\n  {', '.join(files)}")
     if RunFolder(path).model.exists():
@@ -72,6 +74,12 @@ def _section(title: str, values: Any) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{key} {shorten(str(item), 40)}" for key, item in value.items())
         click.echo(f"  {name:<12}{value}")
+
+
+def _section_of_lines(title: str, path: Path) -> None:
+    click.echo(title)
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        click.echo(f"  {line}")
 
 
 def _show_model(path: Path) -> None:

@@ -63,6 +63,7 @@ def _presets() -> list[str]:
 @device_option
 @click.option("--compile/--no-compile", "compiled", default=None,
               help="Run the step as a compiled program, or as it is written. [default: compile on the cpu]")
+@click.option("--doctor/--no-doctor", default=True, help="gan: say what goes wrong, and since when. [default: doctor]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE on images, a GPT or a VAE on text, and show what it learned.
@@ -103,6 +104,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             resume=resume,
             report=reporter,
             compile=device == "cpu" if given["compiled"] is None else given["compiled"],
+            doctor=given["doctor"],
             device=device,
             feedback=feedback,
         )

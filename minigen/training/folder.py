@@ -2,6 +2,7 @@
 
     config.json                       what the run was made of (`record.py`)
     history.csv                       a row an epoch (`history.py`)
+    signs.csv, diagnosis.txt          of a GAN: what the doctor measured (`watch.py`) and found (`diagnosis.py`)
     model.safetensors                 weights and config: `minigen.load` reads it
     best.safetensors                  the same of the best epoch (`feedback.KeepBest`)
     feedback.csv                      a row for each action of a controller (`feedback/`)
@@ -50,6 +51,16 @@ class RunFolder:
     def history(self) -> Path:
         """A row an epoch."""
         return self.path / "history.csv"
+
+    @property
+    def signs(self) -> Path:
+        """A row a look of the doctor."""
+        return self.path / "signs.csv"
+
+    @property
+    def diagnosis(self) -> Path:
+        """What is the matter with the run, in words."""
+        return self.path / "diagnosis.txt"
 
     @property
     def model(self) -> Path:

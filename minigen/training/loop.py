@@ -32,6 +32,7 @@ from .model import Trainable
 from .record import identity, make_record, surroundings_changed
 from .report import Interrupted, Plan, Reporter, Silent, StepReport
 from .state import LoopState
+from .watch import Watch
 
 __all__ = ["train"]
 
@@ -56,6 +57,7 @@ def train(
     device: str | None = None,
     compile: bool = False,
     feedback: Sequence[Controller] = (),
+    doctor: bool = True,
 ) -> History:
     """Train `model` on `images` and return what happened, a row an epoch.
 
@@ -75,6 +77,8 @@ def train(
         cpu; on the gpu, where it becomes a CUDA graph, no speed has been measured yet.
     feedback: controllers (`minigen.feedback`), each of which moves a setting of the run by what is measured. What they
         did is in `feedback.csv` and drawn in `losses.png`; after the run the model has its own settings again.
+    doctor: beside a GAN, look every 1000 steps for what goes wrong with GANs, tell the reporter and write it into the
+        run folder (`watch.py`). It changes nothing in the run.
 
     Ctrl-C finishes the step, saves, and raises Interrupted (a KeyboardInterrupt). The first loss that is not
     finite raises DivergedError and leaves the last checkpoint as it was. Where the GPU's memory does not suffice, the
@@ -99,9 +103,8 @@ def train(
     controllers = Feedback(feedback, model, data, test)
     reporter = report if report is not None else Silent()
     state = LoopState(batches=len(loader))
-    run = _Run(
-        model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, controllers, compile=compile
-    )
+    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, controllers, compile,
+               doctor)
     keep_freed_memory()
     try:
         if out is not None:
@@ -144,9 +147,11 @@ class _Run:
     checkpoint_seconds: float
     state: LoopState
     feedback: Feedback
+    compile: bool = False
+    doctor: bool = False
     history: History = field(default_factory=History)
     folder: RunFolder | None = None
-    compile: bool = False
+    watch: Watch | None = None
     recall: Recall = field(init=False)
     saved_step: int = -1
     saved_at: float = 0.0
@@ -216,6 +221,9 @@ class _Run:
         )
         if self.feedback.stopped:
             self.reporter.notice("a controller has ended this run (stop_early in feedback.csv): nothing is left to do")
+        if self.doctor:
+            run = (self.model, self.data, self.test, len(self.loader), self.reporter, self.folder)
+            self.watch = Watch.beside(*run, step=self.state.step)
         if self.folder and self.state.step == 0:
             self._draw_epoch(self.folder, 0)
 
@@ -236,6 +244,8 @@ class _Run:
             raise self._diverged(name, losses[name])
         self.state.add(losses, len(batch), seconds)
         self.feedback.after_step(self.state.step, losses, len(batch))
+        if self.watch:
+            self.watch.step(self.state.step, losses)
         means, speed = self.state.means(), self.state.speed()
         self.reporter.step(StepReport(self.state.step, epoch + 1, means, speed))
 
