@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import sentences, texts
+from .feedback import controllers, feedback_options
 from .options import (
     MNIST,
     Place,
@@ -56,11 +57,12 @@ def _presets() -> list[str]:
 @click.option("--lr", type=Positive(), metavar="F", help="Learning rate of Adam. [default: the preset's]")
 @data_options(None)
 @text_options
+@feedback_options
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
 @click.option("--compile/--no-compile", "compiled", default=None,
-              help="Run the step as a compiled program, or as it is written. [default: compile]")
+              help="Run the step as a compiled program, or as it is written. [default: compile on the cpu]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
     """Train a GAN or a VAE on images, a GPT or a VAE on text, and show what it learned.
@@ -69,14 +71,18 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
     """
     from ..backend import require_device
     from ..training import RunFolder, train
+    from ..training.feedback import controllers_of
     from .progress import announcing, make_reporter
 
     require_device(device)
     texts.require_fit(kind, given)
+    feedback = controllers(given)
     name = f"{kind}-{given['preset'] or 'default'}"
     if resume:
         out = out or latest_run(name)
-        given = _as_before(RunFolder(out).read_record(), kind, out, given)
+        record = RunFolder(out).read_record()
+        given = _as_before(record, kind, out, given)
+        feedback = feedback or controllers_of(record.get("feedback", []))
     out = out or new_run(name)
     if not resume:
         RunFolder(out).require_free()
@@ -96,10 +102,11 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             test_images=test,
             resume=resume,
             report=reporter,
-            compile=given["compiled"] is not False,
+            compile=device == "cpu" if given["compiled"] is None else given["compiled"],
             device=device,
+            feedback=feedback,
         )
-    _conclude(model, out, history.rows[-1], epochs, time.monotonic() - start)
+    _conclude(model, out, history.rows[-1], len(history), time.monotonic() - start)
     _suggest(kind, out, epochs, given, device)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..checkpoint import atomic_file
 from ..data import SentenceDataset
+from .feedback import Feedback
+from .feedback.drawn import panels_and_marks
 from .folder import RunFolder
 from .history import History
 
@@ -24,7 +26,9 @@ def write_epoch(model: Any, folder: RunFolder, epoch: int, seed: int, shown: Sen
     return f"after epoch {epoch}:\n  " + text.replace("\n", "\n  ") + "\n"
 
 
-def draw_run(model: Any, folder: RunFolder, history: History, shown: SentenceDataset, seed: int) -> list[Path]:
+def draw_run(
+    model: Any, folder: RunFolder, history: History, shown: SentenceDataset, seed: int, feedback: Feedback
+) -> list[Path]:
     """Samples, reconstructions and interpolations of the state that the run is in, and its losses as a picture."""
     from .. import plots
 
@@ -37,7 +41,8 @@ def draw_run(model: Any, folder: RunFolder, history: History, shown: SentenceDat
             stream.write(("\n".join(lines) + "\n").encode("utf-8", "replace"))
     drawn = [path / name for name in kept]
     if history.rows:
-        plots.save_losses(history.curves, path / "losses.png")
+        controls, marks = panels_and_marks(feedback, history)
+        plots.save_losses(history.curves, path / "losses.png", controls=controls, marks=marks)
         drawn.append(path / "losses.png")
     return drawn
 
