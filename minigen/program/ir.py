@@ -18,7 +18,7 @@ from ..backend import Array
 from ..host import Ledger
 from ..tensor import Tensor
 
-__all__ = ["Instruction", "Program", "Value", "dependencies", "read_values"]
+__all__ = ["Instruction", "Program", "Value", "dependencies", "read_values", "rows_of"]
 
 
 @dataclass(eq=False)
@@ -146,6 +146,11 @@ class Program:
         for v in {v for i in self.instructions for v in (*i.reads, *i.outputs)}:
             if v.base is not None:
                 v.base = final(v.base)
+
+
+def rows_of(v: Value) -> tuple[int, int]:
+    """The shape of v as a matrix of its rows, which are along the last axis."""
+    return math.prod(v.shape[:-1]), v.shape[-1]
 
 
 def read_values(structure: Any) -> Iterator[Value]:
