@@ -48,6 +48,11 @@ class Value:
         return self if self.base is None else self.base.root
 
     @property
+    def home(self) -> Value:
+        """The value that owns the memory, or the part of a flat one that it is."""
+        return self if self.base is None or self.offset is not None else self.base.home
+
+    @property
     def size(self) -> int:
         return math.prod(self.shape)
 
@@ -94,6 +99,11 @@ class Instruction:
     @property
     def reads(self) -> list[Value]:
         return [x for x in self.inputs if isinstance(x, Value)]
+
+    @property
+    def needs(self) -> list[Value]:
+        """What must be there before it: what it reads, and the parts of that."""
+        return [v for x in self.reads for v in (x, *x.parts)]
 
     @property
     def writes(self) -> list[Value]:
@@ -184,7 +194,7 @@ def dependencies(instructions: Iterable[Instruction]) -> list[set[int]]:
     writer: dict[Value, int] = {}
     before: list[set[int]] = []
     for n, i in enumerate(instructions):
-        needs = {maker[v] for v in i.reads if v in maker}
+        needs = {maker[x] for v in i.needs for x in (v, v.home) if x in maker}
         roots = {v.root for v in i.reads} | {v.root for v in i.outputs if v.base is not None}
         needs |= {maker[r] for r in roots if r in maker}
         needs |= {writer[r] for r in roots if r in writer}
@@ -196,6 +206,8 @@ def dependencies(instructions: Iterable[Instruction]) -> list[set[int]]:
             writer[target.root] = n
         for v in i.outputs:
             maker[v] = n
+            if i.name == "product":  # where it was added to another, that is complete only now
+                maker[v.home] = n
         needs.discard(n)
         before.append(needs)
     return before

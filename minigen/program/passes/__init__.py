@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..ir import Program
+from .clip import flatten_clipping
 from .common import share_common
 from .dead import remove_dead
 from .epilogue import accumulate_products, activate_products, plain_products
@@ -21,5 +22,6 @@ def optimise(program: Program) -> None:
     plain_products(program)
     activate_products(program)
     accumulate_products(program)
-    fuse_loops(program)
     flatten_updates(program)
+    flatten_clipping(program)
+    fuse_loops(program)
