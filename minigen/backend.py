@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError, DTypeError, OutOfMemoryError
+from .kernels.cpu.rows import add_rows
 
 __all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
            "describe_gpu", "device_of", "is_array", "namespace", "out_of_memory", "require_device",
@@ -124,7 +125,13 @@ def as_key(key: Any, array: Array) -> Any:
 
 def add_at(target: Array, key: Any, values: Array) -> None:
     """target[key] += values, where a place that occurs twice gets both; on the GPU by atomic additions in any order."""
-    namespace(target, values).add.at(target, as_key(key, target), values)
+    xp = namespace(target, values)
+    if (xp is np and isinstance(key, np.ndarray) and key.dtype.kind in "iu" and target.ndim > 1 and target.flags.carray
+            and target.dtype == values.dtype in FLOATS and values.size
+            and values.shape == (*key.shape, *target.shape[1:])):
+        add_rows(target.reshape(len(target), -1), key.ravel(), values.reshape(key.size, -1))  # NumPy's is slow for rows
+    else:
+        xp.add.at(target, as_key(key, target), values)
 
 
 # Memory of the GPU ----------------------------------------------------------------------------------------------

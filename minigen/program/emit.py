@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import Array
 from ..host import Number
-from .ir import Instruction, Program, Value, read_values
+from .ir import Instruction, Program, Value, read_values, rows_of
 from .loops import Written, write_loop
 from .passes.memory import VIEWS, Plan
 
@@ -181,8 +181,12 @@ class Emitter:
             options.append(f"slope={i.attrs['slope']!r}")
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
-        options.append(f"out={self._text(i.output)}")
-        return f"matmul({self._text(left)}, {self._text(right)}, {', '.join(options)})"
+        options.append(f"out={self._rows(i.output)}")
+        return f"matmul({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
+
+    def _rows(self, v: Value) -> str:
+        """v as a matrix: its rows, whatever other axes it has."""
+        return self._text(v) if len(v.shape) == 2 else self._shaped(v, rows_of(v))
 
     def _view(self, i: Instruction) -> str:
         x = self._text(i.inputs[0])

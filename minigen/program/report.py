@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import kernels
 from ..backend import is_array, to_device
-from .ir import Instruction
+from .ir import Instruction, rows_of
 
 if TYPE_CHECKING:
     from .runnable import Runnable
@@ -25,7 +25,7 @@ def flops_of(i: Instruction) -> int:
     """Floating-point operations of the matrix products: a multiplication and an addition for each."""
     if i.name != "product":
         return 0
-    (m, k), n = i.inputs[0].shape, i.inputs[1].shape[1]
+    (m, k), n = rows_of(i.inputs[0]), i.inputs[1].shape[1]
     return 2 * m * n * k
 
 

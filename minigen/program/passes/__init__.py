@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..ir import Program
+from .clip import flatten_clipping
 from .common import share_common
 from .dead import remove_dead
 from .epilogue import accumulate_products, activate_products, plain_products
@@ -24,9 +25,10 @@ def optimise(program: Program, device: str = "cpu") -> None:
     plain_products(program)
     activate_products(program)
     accumulate_products(program)
+    flatten_updates(program)
+    flatten_clipping(program)
     fuse_loops(program)
     if device == "gpu":
         from .parts import part_sums  # which reads the sources of CUDA kernels
 
         part_sums(program)
-    flatten_updates(program)

@@ -109,13 +109,11 @@ def _lives(program: Program) -> dict[Value, tuple[int, int]]:
     lives: dict[Value, tuple[int, int]] = {}
 
     def use(v: Value, n: int) -> None:
-        while v.base is not None and v.offset is None:
-            v = v.base
-        first, _ = lives.get(v, (n, n))
-        lives[v] = first, n
+        first, _ = lives.get(v.home, (n, n))
+        lives[v.home] = first, n
 
     for n, i in enumerate(program.instructions):
-        for v in (*i.reads, *i.outputs):
+        for v in (*i.needs, *i.outputs):
             use(v, n)
     for v in program.results():
         use(v, len(program.instructions))
