@@ -25,7 +25,7 @@ from .errors import DeviceError, DTypeError, OutOfMemoryError
 
 __all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
            "describe_gpu", "device_of", "is_array", "namespace", "out_of_memory", "require_device",
-           "require_one_device", "retrying", "to_device"]
+           "require_one_device", "retrying", "share_memory", "to_device"]
 
 Array = Any  # numpy.ndarray or cupy.ndarray; the name marks where an array of any device may stand
 
@@ -72,6 +72,11 @@ def require_one_device(name: str, devices: set[str]) -> None:
     if len(devices) > 1:
         raise DeviceError(f"{name}: arrays on the cpu and on the gpu meet, and nothing is copied between them unasked: "
                           "move one with .to('gpu') or .to('cpu')")
+
+
+def share_memory(a: Array, b: Array) -> bool:
+    """Whether the memory of two arrays may overlap."""
+    return device_of(a) == device_of(b) and bool(namespace(a).may_share_memory(a, b))
 
 
 def to_device(array: Array, device: str) -> Array:

@@ -48,6 +48,11 @@ def gradient_cases(rng):
         "reparameterise": (vae.reparameterise, a, b, c),
         "negative_elbo": (lambda r, k: vae.negative_elbo(r, k, beta=0.7), a[0], b[0]),
     }
+    for each in (False, True):
+        cases[f"importance_weighted, per_sample={each}"] = (
+            lambda w, each=each: vae.importance_weighted(w, per_sample=each), 3 * a)
+    cases["log_importance_weights"] = (vae.log_importance_weights, *rng.standard_normal((1, 2, 4)),
+                                       *rng.standard_normal((2, 2, 4, 3)), b)
     for form in FORMS:
         cases[f"generator_loss, {form}"] = (lambda f, form=form: gan.generator_loss(f, form=form), one)
         cases[f"generator_loss_literal, {form}"] = (
@@ -70,6 +75,9 @@ def gradient_cases(rng):
             )
     cases["gaussian_nll, one variance"] = (vae.gaussian_nll, a, b[:1, :1], c)
     cases["gaussian_nll, images"] = (vae.gaussian_nll, *rng.standard_normal((3, 2, 2, 2)))
+    # Off the kink: the mean KL of the three dimensions is 0.05, 2.02 and 0.05, and 0.4 of each is free.
+    cases["kl_free_bits"] = (lambda m, v: vae.kl_free_bits(m, v, 0.4), np.array([[0.1, 2.0, 0.3], [0.4, 2.0, -0.3]]),
+                             np.array([[0.1, 0.3, 0.0], [-0.2, 0.2, 0.1]]))
     cases["kl_normal, strided"] = (vae.kl_normal, a.T, rng.standard_normal((6, 4))[::2])
     cases["bernoulli_nll, no samples"] = (
         lambda x: vae.bernoulli_nll(x, x, per_sample=True),
@@ -331,6 +339,18 @@ def test_an_empty_batch_has_no_loss():
             loss(empty, empty)
 
 
+def test_the_weights_of_other_draws_are_refused():
+    nll, z, log_var = np.zeros((2, 4)), np.zeros((2, 4, 3)), np.zeros((4, 3))
+    for wrong in [(nll[:1], z, z, log_var), (nll, z, z, log_var[:1]), (nll, z[0], z[0], log_var)]:
+        with pytest.raises(ShapeError, match=r"expected z \(k, N, latent\), nll \(k, N\) and log_var \(N, latent\)"):
+            vae.log_importance_weights(*(leaf(array) for array in wrong))
+    with pytest.raises(ShapeError, match="z .* and noise .* same shape"):
+        vae.log_importance_weights(leaf(nll), leaf(z), leaf(z[:1]), leaf(log_var))
+    for shape in [(4,), (0, 4), (4, 0), (1, 2, 3)]:
+        with pytest.raises(ShapeError, match="at least one draw for at least one image"):
+            vae.importance_weighted(leaf(np.zeros(shape)))
+
+
 # What the VAE's losses are ----------------------------------------------------------------------------------
 
 
@@ -490,3 +510,51 @@ def test_the_losses_are_those_of_pytorch(rng):
     )
     theirs = torch.distributions.kl_divergence(normal, prior).sum() / 4
     assert vae.kl_normal(Tensor(t), Tensor(2 * x)).item() == pytest.approx(theirs.item(), rel=1e-12)
+
+
+# What the importance-weighted loss is -----------------------------------------------------------------------
+
+
+def test_the_weights_are_the_densities_ratio(rng):
+    mu, log_var = rng.standard_normal((2, 4, 3))
+    noise, nll = rng.standard_normal((5, 4, 3)), rng.standard_normal((5, 4))
+    z = vae.reparameterise(Tensor(mu), Tensor(log_var), Tensor(noise))
+    came = vae.log_importance_weights(Tensor(nll), z, Tensor(noise), Tensor(log_var))
+    log_prior = stats.norm.logpdf(z.data).sum(-1)
+    log_q = stats.norm.logpdf(z.data, mu, np.exp(log_var / 2)).sum(-1)
+    np.testing.assert_allclose(came.data, log_prior - nll - log_q, rtol=1e-12)
+
+
+def test_the_bound_is_the_logarithm_of_the_mean_weight(rng):
+    log_w = rng.standard_normal((7, 4))
+    expected = -np.log(np.exp(log_w).mean(0))
+    np.testing.assert_allclose(vae.importance_weighted(Tensor(log_w), per_sample=True).data, expected, rtol=1e-13)
+    np.testing.assert_allclose(vae.importance_weighted(Tensor(log_w)).data, expected.mean(), rtol=1e-13)
+    np.testing.assert_allclose(vae.importance_weighted(Tensor(log_w - 3000)).data, expected.mean() + 3000, rtol=1e-13)
+    np.testing.assert_allclose(vae.importance_weighted(Tensor(log_w[:1])).data, -log_w[0].mean(), rtol=1e-13)
+
+
+def test_its_gradient_weighs_each_draw_by_its_share(rng):
+    """Burda et al. 2016, equation 14: the normalised weights."""
+    log_w = leaf(3 * rng.standard_normal((6, 4)))
+    [gradient] = mg.grad(vae.importance_weighted(log_w), [log_w])
+    np.testing.assert_allclose(gradient.data, -special.softmax(log_w.data, axis=0) / 4, rtol=1e-12)
+
+
+def test_one_draw_is_chosen_as_often_as_its_share(rng):
+    """20 000 images with the same weights: counts within four standard errors of n softmax(log w)."""
+    log_w, n = np.array([0.0, -1.0, 2.0, -400.0]), 20000
+    noise = np.broadcast_to(np.arange(4.0)[:, None, None], (4, n, 2))
+    came = vae.one_draw(Tensor(np.tile(log_w[:, None], (1, n))), Generator(4).uniform((4, n), "float64"), Tensor(noise))
+    assert came.shape == (1, n, 2) and (came.data[..., 0] == came.data[..., 1]).all()
+    share = special.softmax(log_w)
+    counts = np.bincount(came.data[0, :, 0].astype(int), minlength=4)
+    assert counts.sum() == n and counts[3] == 0
+    np.testing.assert_array_less(np.abs(counts - n * share)[:3], 4 * np.sqrt(n * share * (1 - share))[:3])
+
+
+def test_one_draw_survives_the_ends_of_the_uniforms(rng):
+    uniform = np.array([[0.0, 0.5], [1 - 2.0**-24, 0.0]], np.float32)
+    noise = rng.standard_normal((2, 2, 3)).astype(np.float32)
+    came = vae.one_draw(Tensor(np.full((2, 2), -5000, np.float32)), Tensor(uniform), Tensor(noise))
+    np.testing.assert_array_equal(came.data[0], [noise[1, 0], noise[0, 1]])

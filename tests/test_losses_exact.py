@@ -111,6 +111,30 @@ def test_the_engines_own_noise_gives_the_bound_in_expectation(model):
     assert (error < 0.1).all() and (np.abs(draws.mean(0) - exact) < 4 * error).all()
 
 
+def importance_bound(model, mu, variance, noise):
+    """L_k per sample, by minigen's losses, from noise (k, N, latent)."""
+    log_var = Tensor(np.log(np.broadcast_to(variance, mu.shape)))
+    z = vae.reparameterise(Tensor(mu), log_var, Tensor(noise))
+    k, n, latent = z.shape
+    nll = vae.gaussian_nll(z.reshape(k * n, latent) @ Tensor(model.W) + Tensor(model.b), math.log(model.noise_variance),
+                           Tensor(np.tile(model.x, (k, 1))), per_sample=True).reshape(k, n)
+    log_w = vae.log_importance_weights(nll, z, Tensor(noise), log_var)
+    return -vae.importance_weighted(log_w, per_sample=True).data
+
+
+def test_more_draws_tighten_the_bound_towards_log_p(model):
+    """Burda et al. 2016, theorem 1, with q twice too wide; at k = 1 the mean is the ELBO."""
+    mu, variance = model.posterior()
+    noise = Generator(2).normal((20000, len(mu), 2), "float64").data
+    means = {k: np.mean([importance_bound(model, mu, 2 * variance, part) for part in np.split(noise, 20000 // k)], 0)
+             for k in (1, 5, 50, 1000)}
+    elbo = -model.negative_elbo(mu, 2 * variance, quadrature(2))
+    np.testing.assert_allclose(means[1], elbo, atol=0.03)
+    assert (means[1] + 0.1 < means[5]).all() and (means[5] + 0.01 < means[50]).all() and (means[50] < means[1000]).all()
+    np.testing.assert_allclose(means[1000], model.log_p(), atol=0.01)
+    np.testing.assert_allclose(importance_bound(model, mu, variance, noise[:3]), model.log_p(), rtol=1e-12)
+
+
 def test_the_bound_has_its_minimum_at_the_posterior(model):
     mu, variance = model.posterior()
     mu, log_var = (

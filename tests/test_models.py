@@ -6,15 +6,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import minigen as mg
 from minigen import checkpoint
 from minigen.autograd import hook
 from minigen.errors import CheckpointError, DataError, ShapeError, UsageError
-from minigen.models import GAN, GPT, MODELS, VAE, GenerativeModel
+from minigen.models import GAN, GPT, MODELS, VAE, GenerativeModel, TextVAE
 from minigen.models import gan as gan_module
 from minigen.models import vae as vae_module
 from minigen.random import Generator
+from minigen.tensor import Tensor
 
 
 def gan(**changes):
@@ -223,6 +225,56 @@ def test_the_vaes_losses_are_those_of_its_equations(likelihood, rng):
         "kl": pytest.approx(kl, rel=1e-4),
         "loss": pytest.approx(reconstruction + 3 * kl, rel=1e-5),
     }
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_the_importance_weighted_step_reports_the_bound(rng, likelihood):
+    """By SciPy's densities, from the same draws."""
+    model = vae(likelihood=likelihood, activation="tanh", importance_samples=5)
+    images = rng.integers(0, 2, (8, 4, 4), dtype=np.uint8) * 255
+    x = images.reshape(8, 16) / 255.0
+    noise = Generator(*model.noise.state())
+    if likelihood == "bernoulli":
+        noise.uniform((8, 16))
+    eps = noise.normal((5, 8, 2)).data
+    pixels = np.float32(x if likelihood == "bernoulli" else 2 * x - 1)
+    mu, log_var = (t.data for t in model.posterior(Tensor(pixels)))
+    z = mu + np.exp(log_var / 2) * eps
+    output = model.decoder(Tensor(z.reshape(40, 2))).data.reshape(5, 8, 16)
+    if likelihood == "bernoulli":
+        log_likelihood = (x * output - softplus(output)).sum(-1)
+    else:
+        log_likelihood = stats.norm.logpdf(2 * x - 1, output).sum(-1)
+    log_q = stats.norm.logpdf(z, mu, np.exp(log_var / 2)).sum(-1)
+    log_w = log_likelihood + stats.norm.logpdf(z).sum(-1) - log_q
+    found = model.train_step(images)
+    assert found == {
+        "loss": pytest.approx(-np.log(np.exp(log_w).mean(0)).mean(), rel=1e-5),
+        "reconstruction": pytest.approx(-log_likelihood.mean(), rel=1e-5),
+        "kl": pytest.approx(0.5 * (mu**2 + np.exp(log_var) - log_var - 1).sum(1).mean(), rel=1e-4),
+    }
+    assert model.noise.state() == noise.state()
+
+
+def test_one_backward_has_the_gradient_of_all_draws_in_expectation(rng):
+    """The same k draws, many choices of one of them: the mean gradient is that of L_k."""
+    settings = dict(hidden=(3,), activation="tanh", importance_samples=3)
+    images = rng.integers(0, 2, (4, 4, 4), dtype=np.uint8) * 255
+    full, one = vae(**settings), vae(**settings, one_backward=True)
+
+    def gradient(model, choice):
+        noise = Generator(5)
+        noise.uniform = Generator(choice).uniform  # of which draw; binary images are binarised to what they are
+        objective, loss, *_ = model.importance_weighted_losses(images, noise)
+        return loss.item(), np.concatenate([g.data.ravel() for g in mg.grad(objective, model.parameters())])
+
+    bound, expected = gradient(full, 0)
+    found = [gradient(one, choice) for choice in range(1500)]
+    assert {loss for loss, _ in found} == {bound}
+    gradients = np.array([single for _, single in found])
+    error = gradients.std(0) / math.sqrt(len(found))
+    np.testing.assert_array_less(np.abs(gradients.mean(0) - expected), 5 * error + 1e-5)
+    assert np.abs(expected).max() > 20 * error.max()
 
 
 def test_the_penalty_comes_in_its_turn_and_as_many_times_as_strong(images, monkeypatch):
@@ -492,7 +544,7 @@ def test_the_state_of_another_architecture_is_refused(make):
 
 
 def test_the_models_that_a_file_can_hold():
-    assert MODELS == {"gan": GAN, "vae": VAE, "gpt": GPT}
+    assert MODELS == {"gan": GAN, "vae": VAE, "gpt": GPT, "text-vae": TextVAE}
     assert all(model.kind == kind and issubclass(model, GenerativeModel) for kind, model in MODELS.items())
 
 
@@ -505,11 +557,14 @@ def test_the_models_that_a_file_can_hold():
         (lambda: GAN.preset("dcgan"), "GAN has no preset 'dcgan': choose from default, document"),
         (lambda: VAE.preset("big"), "VAE has no preset 'big': choose from default, document"),
         (lambda: gan(hidden=(3,)), "GAN has no setting 'hidden': it has batch_norm, beta1"),
-        (lambda: vae(depth=3), "VAE has no setting 'depth': it has beta, hidden"),
+        (lambda: vae(depth=3), "VAE has no setting 'depth': it has activation, beta, hidden"),
         (lambda: gan(form="wasserstein"), "form = 'wasserstein': expected one of minimax, non_saturating"),
         (lambda: vae(likelihood="laplace"), "likelihood = 'laplace': expected one of bernoulli, gaussian"),
         (lambda: vae(latent=0), "a VAE needs at least one latent dimension and one hidden layer"),
         (lambda: vae(hidden=()), "a VAE needs at least one latent dimension and one hidden layer"),
+        (lambda: vae(activation="elu"), "activation = 'elu': expected relu or tanh"),
+        (lambda: vae(importance_samples=0), "importance_samples = 0: expected at least 1"),
+        (lambda: vae(importance_samples=5, beta=0.5), "beta = 0.5 with importance_samples = 5: beta weighs the KL"),
         (lambda: gan(latent=0), "a GAN needs at least one latent dimension"),
         (lambda: gan(generator=()), "one hidden layer in each network"),
         (lambda: gan(discriminator=()), "one hidden layer in each network"),
@@ -528,8 +583,10 @@ def test_the_models_that_a_file_can_hold():
         (lambda: gan(batch_norm=1), "batch_norm = 1: expected True or False"),
         (lambda: gan(lr_discriminator="x"), "lr_discriminator = 'x': expected a number or None"),
         (lambda: gan(real_label=1.5), "real_label = 1.5: expected above 0, at most 1"),
-        (lambda: gan().sample(0), "cannot draw 0 samples: ask for at least one"),
-        (lambda: vae().sample(-1), "cannot draw -1 samples: ask for at least one"),
+        (lambda: gan().sample(0), "cannot draw 0 samples: ask for a whole number, at least one"),
+        (lambda: gan().sample("many"), "cannot draw 'many' samples: ask for a whole number"),
+        (lambda: vae().sample(2.5), "cannot draw 2.5 samples: ask for a whole number"),
+        (lambda: vae().sample(-1), "cannot draw -1 samples: ask for a whole number, at least one"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(make, message):
@@ -545,6 +602,8 @@ def test_images_of_another_shape_are_refused(make, shape):
     for use in (model.train_step, model.evaluate):
         with pytest.raises(ShapeError, match=r"takes images \(N, 4, 4\), got \("):
             use(np.zeros(shape, np.uint8))
+    with pytest.raises(ShapeError, match="takes images as one NumPy array, got list"):
+        model.train_step([np.zeros((4, 4), np.uint8)])
     same(model.training_state(), before)
 
 

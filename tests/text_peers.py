@@ -29,9 +29,9 @@ BATCH = 12
 
 
 class TorchBlock(torch.nn.Module):
-    """minigen.models.gpt.Block."""
+    """minigen.nn.Block."""
 
-    def __init__(self, block: mg.models.gpt.Block) -> None:
+    def __init__(self, block: mg.nn.Block) -> None:
         super().__init__()
         self.heads = block.attention.heads
         self.norm_1, self.norm_2 = norm(block.norm_1), norm(block.norm_2)

@@ -14,7 +14,11 @@ calls the encoder p(z|x), which is the intractable posterior; and it averages L_
 integrated z out. beta = 1 is the bound itself; other values are a beta-VAE (Higgins et al. 2017).
 
 It is a bound by Jensen's inequality: log p(x) = log E_q[p(x|z) p(z) / q(z|x)] >= E_q[log p(x|z)] - KL(q(z|x) || p(z)),
-tight where q(z|x) is the true posterior.
+tight where q(z|x) is the true posterior. With the mean of k draws inside the logarithm it is tighter (Burda, Grosse &
+Salakhutdinov 2016, arXiv:1509.00519, equation 8):
+
+    L_k = E_x E_{z_1 .. z_k ~ q(z|x)}[log 1/k sum_i w_i],   w_i = p(x|z_i) p(z_i) / q(z_i|x)
+    ELBO = L_1 <= L_2 <= ... <= E_x log p(x)
 
 Every loss sums over the pixels or latent dimensions of a sample and averages over the batch: nats per sample. With
 `per_sample=True` the average is left out, shape (N,). `log_var` is log sigma^2. Those named `..._literal` take
@@ -28,11 +32,13 @@ import math
 import numpy as np
 
 from .. import ops
+from ..autograd import no_grad
 from ..errors import ShapeError
 from ..tensor import Tensor, TensorLike
 
-__all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "kl_normal",
-           "kl_normal_literal", "negative_elbo", "reparameterise"]
+__all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "importance_weighted",
+           "kl_free_bits", "kl_normal", "kl_normal_literal", "log_importance_weights", "negative_elbo", "one_draw",
+           "reparameterise"]
 
 
 def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
@@ -50,6 +56,18 @@ def kl_normal(mu: Tensor, log_var: Tensor, *, per_sample: bool = False) -> Tenso
     """
     _same(mu, log_var, "mu", "log_var")
     return _nats(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), per_sample)
+
+
+def kl_free_bits(mu: Tensor, log_var: Tensor, free: float) -> Tensor:
+    """sum_j max(free, mean over the batch of KL_j), KL_j = 1/2 (mu_j^2 + sigma_j^2 - log sigma_j^2 - 1).
+
+    In place of the KL it lets every latent dimension carry `free` nats without cost, so that none is given up before
+    the decoder has learned to use it. At least KL(q || p), and with free = 0 equal to it. Kingma et al. 2016,
+    arXiv:1606.04934, appendix C.8, equation 15.
+    """
+    _same(mu, log_var, "mu", "log_var")
+    each = ops.mean(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), axis=0)
+    return ops.sum(ops.maximum(each, free))
 
 
 def kl_normal_literal(mu: Tensor, sigma: Tensor, *, per_sample: bool = False) -> Tensor:
@@ -100,6 +118,45 @@ def gaussian_nll_literal(mean: Tensor, sigma: Tensor, x: Tensor, *, per_sample: 
 def negative_elbo(reconstruction: Tensor, kl: Tensor, *, beta: float = 1.0) -> Tensor:
     """L = L_rec + beta L_KL (4.2.2); for beta = 1 an upper bound on -log p(x), in expectation."""
     return reconstruction + beta * kl
+
+
+def log_importance_weights(nll: Tensor, z: Tensor, noise: Tensor, log_var: Tensor) -> Tensor:
+    """log w_i = log p(x|z_i) + log p(z_i) - log q(z_i|x): (k, N), nats.
+
+    nll (k, N) is -log p(x|z_i), z (k, N, latent) = mu + sigma noise, log_var (N, latent). The prior and q are normal:
+    log p(z) - log q(z|x) = 1/2 sum_j (noise_j^2 + log sigma_j^2 - z_j^2), the constants cancel.
+    """
+    _same(z, noise, "z", "noise")
+    if z.ndim != 3 or nll.shape != z.shape[:2] or log_var.shape != z.shape[1:]:
+        raise ShapeError(f"k draws for N images: expected z (k, N, latent), nll (k, N) and log_var (N, latent), got "
+                         f"{z.shape}, {nll.shape} and {log_var.shape}")
+    return ops.sum(0.5 * (noise * noise + log_var - z * z), axis=-1) - nll
+
+
+def importance_weighted(log_w: Tensor, *, per_sample: bool = False) -> Tensor:
+    """-L_k = -E_x[log 1/k sum_i w_i], the loss of an importance-weighted autoencoder, from log w (k, N).
+
+    Its gradient is -sum_i v_i grad log w_i with v = softmax_i(log w), equation 14 of Burda et al. 2016: good draws
+    count for more. An upper bound on -log p(x) in expectation, for every k.
+    """
+    if log_w.ndim != 2 or not log_w.size:
+        raise ShapeError(f"importance_weighted takes log w (k, N), at least one draw for at least one image, got "
+                         f"{log_w.shape}")
+    nats = math.log(len(log_w)) - ops.logsumexp(log_w, axis=0)
+    return nats if per_sample else ops.mean(nats)
+
+
+def one_draw(log_w: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
+    """For each image the noise of one of its k draws, draw i with probability v_i = softmax_i(log w): (1, N, latent).
+
+    grad log w_i at that draw has the mean sum_i v_i grad log w_i, which is the gradient of L_k: backward through one
+    draw in place of k. By the Gumbel-max trick (Maddison, Tarlow & Minka 2014, arXiv:1411.0030, section 2):
+    argmax_i(log w_i - log(-log u_i)). log_w, uniform (k, N), u in [0, 1); noise (k, N, latent). No gradient flows.
+    """
+    with no_grad():
+        score = log_w - ops.max(log_w, axis=0, keepdims=True) - ops.log(-ops.log(uniform))
+        chosen = ops.astype(ops.equal(score, ops.max(score, axis=0, keepdims=True)), dtype=noise.dtype)
+        return ops.sum(noise * chosen.reshape(*chosen.shape, 1), axis=0, keepdims=True)
 
 
 def _nats(terms: Tensor, per_sample: bool) -> Tensor:

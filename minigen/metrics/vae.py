@@ -23,14 +23,14 @@ ACTIVE = 0.01
 class LatentModel(Protocol):
     """What is asked of a model: `minigen.models.VAE` has it."""
 
-    config: Any  # with a `likelihood`, "bernoulli" or "gaussian"
-    decoder: Any
-
     def preprocess(self, images: np.ndarray, noise: Generator | None = None) -> Tensor:
         """Pixels (N, D) as the likelihood wants them."""
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mu and log sigma^2 of q(z|x)."""
+
+    def nll(self, z: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
+        """-log p(x|z): (N,) with `per_sample`."""
 
     def evaluating(self) -> Any:
         """A context without dropout."""
@@ -101,10 +101,7 @@ def _chunk(model: LatentModel, images: np.ndarray, samples: int, noise: Generato
     mu, log_var = model.posterior(x)
 
     def log_likelihood(z: Tensor) -> Tensor:
-        output = model.decoder(z)
-        if model.config.likelihood == "bernoulli":
-            return -losses.bernoulli_nll(output, x, per_sample=True)
-        return -losses.gaussian_nll(output, model.pixel_log_var, x, per_sample=True)  # type: ignore[attr-defined]
+        return -model.nll(z, x, per_sample=True)
 
     z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
     nll, kl = -log_likelihood(z), losses.kl_normal(mu, log_var, per_sample=True)

@@ -21,7 +21,7 @@ from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
 
-__all__ = ["GenerativeModel", "Images", "Losses", "figures", "intensities"]
+__all__ = ["GenerativeModel", "Images", "Losses", "figures", "intensities", "require_count"]
 
 Images = np.ndarray  # (N, H, W): uint8, or float32 in [0, 1]
 Losses = dict[str, float]
@@ -45,6 +45,12 @@ def intensities(pixels: Tensor) -> Tensor:
     return pixels if trace.ledger is not None else Tensor(to_unit(pixels.data))
 
 
+def require_count(n: Any) -> None:
+    """UsageError unless `n` is a whole number, at least 1."""
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise UsageError(f"cannot draw {n!r} samples: ask for a whole number, at least one")
+
+
 class GenerativeModel(Module):
     """The base of GAN and VAE.
 
@@ -57,6 +63,7 @@ class GenerativeModel(Module):
     """
 
     kind: ClassVar[str]
+    unit: ClassVar[str] = "images"  # what it is trained on, in the word of the data set that holds them
     Config: ClassVar[type]
     PRESETS: ClassVar[dict[str, dict[str, Any]]]  # config fields that a preset changes
     TRAINING: ClassVar[dict[str, dict[str, int]]]  # how long and in what batches a preset is meant to be trained
@@ -97,6 +104,8 @@ class GenerativeModel(Module):
 
     def check_images(self, images: Images | Tensor) -> None:
         """Raise ShapeError unless the images are (N, H, W) of this model's size."""
+        if not isinstance(images, np.ndarray | Tensor):
+            raise ShapeError(f"this model takes images as one NumPy array, got {type(images).__name__}")
         if images.ndim != 3 or images.shape[1:] != self.config.image_shape:
             raise ShapeError(f"this model takes images (N, {', '.join(map(str, self.config.image_shape))}), "
                              f"got {images.shape}")

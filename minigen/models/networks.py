@@ -1,25 +1,43 @@
-"""The dense networks that the models are made of."""
+"""What several models are made of: dense networks, and the optimizers of those that learn from text."""
 
 from __future__ import annotations
 
-from ..nn import BatchNorm, Dense, Dropout, LeakyReLU, Module
+from collections.abc import Iterable
+
+from ..errors import UsageError
+from ..nn import BatchNorm, Dense, Dropout, LeakyReLU, Module, Tanh
+from ..nn.init import glorot_uniform, lecun_uniform
+from ..optim import AdamW, Optimizer
 from ..random import Generator
+from ..tensor import Parameter
 
-__all__ = ["hidden_layers"]
+__all__ = ["decayed_matrices", "hidden_layers"]
 
 
-def hidden_layers(sizes: tuple[int, ...], rng: Generator, *, slope: float, batch_norm: bool = False,
-                  dropout: float = 0.0, noise: Generator | None = None) -> list[Module]:
-    """Dense layers from sizes[0] to sizes[-1], weights from `rng`, each followed by a leaky ReLU.
+def hidden_layers(sizes: tuple[int, ...], rng: Generator, *, slope: float, activation: str = "relu",
+                  batch_norm: bool = False, dropout: float = 0.0, noise: Generator | None = None) -> list[Module]:
+    """Dense layers from sizes[0] to sizes[-1], weights from `rng`, each followed by a leaky ReLU or by tanh.
 
-    `batch_norm` stands before the leaky ReLU; `dropout`, drawn from `noise`, after it.
+    `batch_norm` stands before the activation; `dropout`, drawn from `noise`, after it. Before tanh the weights are
+    Glorot's.
     """
+    if activation not in ("relu", "tanh"):
+        raise UsageError(f"activation = {activation!r}: expected relu or tanh")
     layers: list[Module] = []
     for n_in, n_out in zip(sizes, sizes[1:], strict=False):
-        layers.append(Dense(n_in, n_out, rng=rng))
+        init = glorot_uniform if activation == "tanh" else lecun_uniform
+        layers.append(Dense(n_in, n_out, init=init, rng=rng))
         if batch_norm:
             layers.append(BatchNorm(n_out))
-        layers.append(LeakyReLU(slope))
+        layers.append(Tanh() if activation == "tanh" else LeakyReLU(slope))
         if dropout:
             layers.append(Dropout(dropout, noise))
     return layers
+
+
+def decayed_matrices(parameters: Iterable[Parameter], lr: float, beta2: float, decay: float) -> dict[str, Optimizer]:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) in two parts: weight decay acts on matrices alone."""
+    parameters = list(parameters)
+    matrices, vectors = [p for p in parameters if p.ndim == 2], [p for p in parameters if p.ndim != 2]
+    return {"matrices": AdamW(matrices, lr, (0.9, beta2), weight_decay=decay),
+            "vectors": AdamW(vectors, lr, (0.9, beta2), weight_decay=0.0)}

@@ -10,13 +10,14 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..errors import ShapeError, UsageError
+from ..host import HostNumber
 from ..losses import vae as losses
 from ..nn import Dense, Sequential, Tanh
-from ..ops import sigmoid
+from ..ops import broadcast_to, mean, sigmoid
 from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
-from .base import GenerativeModel, Images, Losses, figures, intensities
+from .base import GenerativeModel, Images, Losses, figures, intensities, require_count
 from .networks import hidden_layers
 
 __all__ = ["VAE", "VAEConfig"]
@@ -39,7 +40,10 @@ class VAEConfig:
     hidden: tuple[int, ...] = (400,)  # of the encoder; the decoder's are these reversed
     likelihood: str = "bernoulli"
     beta: float = 1.0
+    activation: str = "relu"  # of the hidden layers: "relu" or "tanh"
     slope: float = 0.0  # of the leaky ReLU; 0 is the ReLU
+    importance_samples: int = 1  # k of L_k, the loss of an importance-weighted autoencoder; 1 is the VAE
+    one_backward: bool = False  # the gradient of L_k from one draw of the k, chosen by its weight: unbiased, cheaper
     lr: float = 1e-3
     seed: int = 0
 
@@ -57,6 +61,7 @@ class VAE(GenerativeModel):
     TRAINING = {"default": {"epochs": 10, "batch_size": 128}, "document": {"epochs": 20, "batch_size": 128}}
 
     config: VAEConfig
+    beta = HostNumber()  # config.beta, unless a controller moves it
 
     def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
@@ -65,13 +70,20 @@ class VAE(GenerativeModel):
             raise UsageError(f"likelihood = {c.likelihood!r}: expected one of {', '.join(LIKELIHOODS)}")
         if c.beta < 0:
             raise UsageError(f"beta = {c.beta}: expected at least 0")
+        self.beta = c.beta
         if c.latent < 1 or not c.hidden:
             raise UsageError("a VAE needs at least one latent dimension and one hidden layer")
+        if c.importance_samples < 1:
+            raise UsageError(f"importance_samples = {c.importance_samples}: expected at least 1")
+        if c.importance_samples > 1 and c.beta != 1:
+            raise UsageError(f"beta = {c.beta} with importance_samples = {c.importance_samples}: beta weighs the KL, "
+                             "which is no term of L_k; leave one of them at 1")
         pixels = math.prod(c.image_shape)
-        self.encoder = Sequential(*hidden_layers((pixels, *c.hidden), rng, slope=c.slope))
+        shape: dict[str, Any] = {"slope": c.slope, "activation": c.activation}
+        self.encoder = Sequential(*hidden_layers((pixels, *c.hidden), rng, **shape))
         self.mu = Dense(c.hidden[-1], c.latent, rng=rng)
         self.log_var = Dense(c.hidden[-1], c.latent, rng=rng)
-        self.decoder = Sequential(*hidden_layers((c.latent, *reversed(c.hidden)), rng, slope=c.slope),
+        self.decoder = Sequential(*hidden_layers((c.latent, *reversed(c.hidden)), rng, **shape),
                                   Dense(c.hidden[0], pixels, rng=rng))
         if c.likelihood == "gaussian":
             self.decoder.layers.append(Tanh())
@@ -80,10 +92,16 @@ class VAE(GenerativeModel):
         self.to(device)
 
     def train_step(self, images: Images | Tensor) -> Losses:
-        """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1."""
-        reconstruction, kl = self.losses(images, self.noise)
-        loss = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
-        loss.backward()
+        """One step of Adam on L = L_rec + beta L_KL (4.2.2), one z per image. Kingma & Welling 2013, Algorithm 1.
+
+        With `importance_samples` above 1 on -L_k (Burda et al. 2016, equation 8), k draws of z per image.
+        """
+        if self.config.importance_samples == 1:
+            reconstruction, kl = self.losses(images, self.noise)
+            loss = objective = losses.negative_elbo(reconstruction, kl, beta=self.beta)
+        else:
+            objective, loss, reconstruction, kl = self.importance_weighted_losses(images, self.noise)
+        objective.backward()
         self.optimizers["all"].step()
         self.optimizers["all"].zero_grad()
         return figures(loss=loss, reconstruction=reconstruction, kl=kl)
@@ -93,12 +111,43 @@ class VAE(GenerativeModel):
         x = self.preprocess(images, noise)
         mu, log_var = self.posterior(x)
         z = losses.reparameterise(mu, log_var, noise.normal(mu.shape, device=mu.device))
+        return self.nll(z, x), losses.kl_normal(mu, log_var)
+
+    def importance_weighted_losses(self, images: Images | Tensor,
+                                   noise: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(what to take the gradient of, -L_k, L_rec, L_KL) in nats per image, from k z per image.
+
+        The first is -L_k, or with `one_backward` has its gradient in expectation. L_rec and L_KL are those of L_1.
+        """
+        x = self.preprocess(images, noise)
+        mu, log_var = self.posterior(x)
+        kl = losses.kl_normal(mu, log_var)
+        k = self.config.importance_samples
+        epsilon = noise.normal((k, *mu.shape), device=mu.device)
+        if not self.config.one_backward:
+            log_w, nll = self.log_weights(x, mu, log_var, epsilon)
+            loss = losses.importance_weighted(log_w)
+            return loss, loss, mean(nll), kl
+        with no_grad():
+            log_w, nll = self.log_weights(x, mu, log_var, epsilon)
+            loss = losses.importance_weighted(log_w)
+        chosen = losses.one_draw(log_w, noise.uniform(log_w.shape, device=mu.device), epsilon)
+        return losses.importance_weighted(self.log_weights(x, mu, log_var, chosen)[0]), loss, mean(nll), kl
+
+    def log_weights(self, x: Tensor, mu: Tensor, log_var: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        """log w and -log p(x|z), each (k, N), at z = mu + sigma epsilon; epsilon (k, N, latent)."""
+        k, n, latent = epsilon.shape
+        z = losses.reparameterise(mu, log_var, epsilon)
+        repeated = broadcast_to(x, shape=(k, *x.shape)).reshape(k * n, -1)
+        nll = self.nll(z.reshape(k * n, latent), repeated, per_sample=True).reshape(k, n)
+        return losses.log_importance_weights(nll, z, epsilon, log_var), nll
+
+    def nll(self, z: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
+        """-log p(x|z) in nats: of latents z (N, latent) and pixels x (N, H W) as `preprocess` gives them."""
         output = self.decoder(z)
         if self.config.likelihood == "bernoulli":
-            reconstruction = losses.bernoulli_nll(output, x)
-        else:
-            reconstruction = losses.gaussian_nll(output, self.pixel_log_var, x)
-        return reconstruction, losses.kl_normal(mu, log_var)
+            return losses.bernoulli_nll(output, x, per_sample=per_sample)
+        return losses.gaussian_nll(output, self.pixel_log_var, x, per_sample=per_sample)
 
     def preprocess(self, images: Images | Tensor, noise: Generator | None = None) -> Tensor:
         """(N, H, W) as (N, H W): in [-1, 1] for the Gaussian; for the Bernoulli in [0, 1], or 0 and 1 with `noise`."""
@@ -151,7 +200,6 @@ class VAE(GenerativeModel):
 
     def sample(self, n: int, *, seed: int = 0) -> Images:
         """Mean images decoded from `n` latents drawn from the prior N(0, I)."""
-        if n < 1:
-            raise UsageError(f"cannot draw {n} samples: ask for at least one")
+        require_count(n)
         return self.decode(Generator(seed).fork("samples").normal((n, self.config.latent)).numpy())
 

@@ -25,12 +25,16 @@ from ..random import Generator
 __all__ = ["PEERS", "installed", "losses_of", "make_peer", "noise_of"]
 
 PEERS = ("torch", "torch.compile", "jax")
-"""By name: PyTorch as it is, PyTorch compiled, JAX jitted; each with Adam, fused where the framework has that."""
+"""By name: PyTorch as it is, PyTorch compiled, JAX jitted; each with Adam, fused in PyTorch, Optax's
+in JAX."""
+
+
+_NEEDS = {"torch": ("torch",), "jax": ("jax", "optax")}
 
 
 def installed() -> list[str]:
     """The peers whose framework is there."""
-    return [name for name in PEERS if util.find_spec(name.split(".")[0]) is not None]
+    return [name for name in PEERS if all(util.find_spec(need) for need in _NEEDS[name.split(".")[0]])]
 
 
 def make_peer(name: str, model: GenerativeModel, threads: int) -> Callable[..., float]:

@@ -1,4 +1,4 @@
-"""The document's networks in JAX: one jitted function of (state, batch), whose memory is given back to it."""
+"""The document's networks in JAX, Adam by Optax: one jitted function of (state, batch), given back its own memory."""
 
 from __future__ import annotations
 
@@ -45,23 +45,19 @@ def _through(layers: Any, x: Any, activation: Callable[..., Any], last: Callable
     return last(y) if last else y
 
 
-def _moments(jax: Any, parameters: Any) -> Any:
-    zeros = [jax.tree.map(jax.numpy.zeros_like, parameters) for _ in range(2)]
-    return (*zeros, jax.numpy.zeros(()))
+def _adam(model: Any, beta1: float) -> Any:
+    return importlib.import_module("optax").adam(model.config.lr, b1=beta1)
 
 
-def _adam(jax: Any, parameters: Any, gradients: Any, moments: Any, lr: float, beta1: float) -> tuple[Any, Any]:
-    m, v, t = moments
-    t = t + 1
-    m = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, m, gradients)
-    v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
-    rate, unbias = lr / (1 - beta1**t), 1 / (1 - 0.999**t)
-    moved = jax.tree.map(lambda p, m, v: p - rate * m / (jax.numpy.sqrt(v * unbias) + 1e-8), parameters, m, v)
-    return moved, (m, v, t)
+def _moved(adam: Any, gradients: Any, moments: Any, parameters: Any) -> tuple[Any, Any]:
+    """(parameters, moments) after one step of Adam."""
+    updates, moments = adam.update(gradients, moments, parameters)
+    return importlib.import_module("optax").apply_updates(parameters, updates), moments
 
 
 def _gan(jax: Any, model: Any) -> tuple[Any, Callable[..., Any]]:
     jnp, softplus, config = jax.numpy, jax.nn.softplus, model.config
+    adam = _adam(model, config.beta1)
     g, d = _dense(jax, model.generator.layers), _dense(jax, model.discriminator.layers)
 
     def activation(x: Any) -> Any:
@@ -79,16 +75,16 @@ def _gan(jax: Any, model: Any) -> tuple[Any, Callable[..., Any]]:
             return softplus(-logits[0]).mean() + softplus(logits[1]).mean()
 
         d_loss, d_gradients = jax.value_and_grad(d_loss_of)(d)
-        d, d_moments = _adam(jax, d, d_gradients, d_moments, config.lr, config.beta1)
+        d, d_moments = _moved(adam, d_gradients, d_moments, d)
         g_loss, at_fake = jax.value_and_grad(lambda x: softplus(-_through(d, x, activation)).mean())(fake)
-        g, g_moments = _adam(jax, g, back(at_fake)[0], g_moments, config.lr, config.beta1)
+        g, g_moments = _moved(adam, back(at_fake)[0], g_moments, g)
         return (g, d, g_moments, d_moments), key, d_loss, g_loss
 
-    return (g, d, _moments(jax, g), _moments(jax, d)), step
+    return (g, d, adam.init(g), adam.init(d)), step
 
 
 def _vae(jax: Any, model: Any) -> tuple[Any, Callable[..., Any]]:
-    jnp, config = jax.numpy, model.config
+    jnp, config, adam = jax.numpy, model.config, _adam(model, 0.9)
     gaussian = config.likelihood == "gaussian"
     networks = [_dense(jax, layers) for layers in (
         model.encoder.layers, [model.mu], [model.log_var], model.decoder.layers)]
@@ -119,6 +115,6 @@ def _vae(jax: Any, model: Any) -> tuple[Any, Callable[..., Any]]:
             return reconstruction + kl, (reconstruction, kl)
 
         (_, losses), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters)
-        return _adam(jax, parameters, gradients, moments, config.lr, 0.9), key, *losses
+        return _moved(adam, gradients, moments, parameters), key, *losses
 
-    return (parameters, _moments(jax, parameters)), step
+    return (parameters, adam.init(parameters)), step

@@ -18,7 +18,7 @@ from ..backend import Array
 from ..host import Ledger
 from ..tensor import Tensor
 
-__all__ = ["Instruction", "Program", "Value", "dependencies", "read_values"]
+__all__ = ["Instruction", "Program", "Value", "dependencies", "leaves", "read_values", "rebuilt"]
 
 
 @dataclass(eq=False)
@@ -150,13 +150,18 @@ class Program:
 
 def read_values(structure: Any) -> Iterator[Value]:
     """The Values in a structure of tuples, lists and dicts."""
-    if isinstance(structure, Value):
-        yield structure
-    elif isinstance(structure, tuple | list):
+    yield from (leaf for leaf in leaves(structure) if isinstance(leaf, Value))
+
+
+def leaves(structure: Any) -> Iterator[Any]:
+    """What a structure of tuples, lists and dicts holds."""
+    if isinstance(structure, tuple | list):
         for item in structure:
-            yield from read_values(item)
+            yield from leaves(item)
     elif isinstance(structure, dict):
-        yield from read_values(list(structure.values()))
+        yield from leaves(list(structure.values()))
+    else:
+        yield structure
 
 
 def rebuilt(structure: Any, change: Callable[[Any], Any]) -> Any:

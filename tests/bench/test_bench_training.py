@@ -32,7 +32,8 @@ def images(count):
 @pytest.mark.parametrize("framework", ["torch", "torch.compile", "jax"])
 @pytest.mark.parametrize("net", SMALL)
 def test_a_peer_computes_the_same_losses_from_the_same_noise(net, framework):
-    pytest.importorskip(framework.removesuffix(".compile"))
+    if framework not in peers.installed():
+        pytest.skip("needs the extra `compare`")
     model = SMALL[net]()
     step = make_peer(framework, SMALL[net](), 1)
     for count in (5, 5, 1):

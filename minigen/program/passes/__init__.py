@@ -9,12 +9,15 @@ from .epilogue import accumulate_products, activate_products, plain_products
 from .flat import flatten_updates
 from .fold import fold_constants
 from .fuse import fuse_loops
+from .placement import place_on_gpu
 
 __all__ = ["optimise"]
 
 
-def optimise(program: Program) -> None:
-    """All passes, in the order in which each finds most."""
+def optimise(program: Program, device: str = "cpu") -> None:
+    """All passes, in the order in which each finds most; for the gpu with those that a program there needs."""
+    if device == "gpu":
+        place_on_gpu(program)
     fold_constants(program)
     share_common(program)
     remove_dead(program)
@@ -22,4 +25,8 @@ def optimise(program: Program) -> None:
     activate_products(program)
     accumulate_products(program)
     fuse_loops(program)
+    if device == "gpu":
+        from .parts import part_sums  # which reads the sources of CUDA kernels
+
+        part_sums(program)
     flatten_updates(program)
