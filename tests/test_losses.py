@@ -90,7 +90,8 @@ CASES = gradient_cases(np.random.default_rng(11))
 
 
 def test_every_loss_has_its_gradient_checked():
-    assert {name.split(",")[0] for name in CASES} == {*gan.__all__, *vae.__all__}
+    without = {"one_draw"}  # a choice, through which no gradient flows
+    assert {name.split(",")[0] for name in CASES} == {*gan.__all__, *vae.__all__} - without
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -73,16 +73,16 @@ def test_a_discriminator_with_a_hundred_images_learns_them_by_heart(mnist, tmp_p
 
 
 def test_learning_rates_far_too_high_make_the_losses_swing(mnist, tmp_path, monkeypatch):
-    found, told = examined(monkeypatch, GAN.preset("document", **SMALL, lr=5e-3), *mnist, 2200, tmp_path)
+    found, told = examined(monkeypatch, GAN.preset("document", **SMALL, lr=2e-3), *mnist, 2800, tmp_path)
     assert "oscillating" in found
     assert any("the discriminator's loss swings by" in line for line in told)
 
 
 @pytest.mark.parametrize("r1", [2.0, 0.0])
 def test_a_healthy_run_is_left_in_peace(mnist, tmp_path, monkeypatch, r1):
-    found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=r1), *mnist, 2500, tmp_path, every=500)
+    found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=r1), *mnist, 2500, tmp_path, every=700)
     assert found == set() and not [line for line in told if line.startswith("doctor")]
-    assert (tmp_path / "diagnosis.txt").read_text().startswith("nothing found\n(5 looks")
+    assert (tmp_path / "diagnosis.txt").read_text().startswith("nothing found\n(3 looks")
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -110,7 +110,10 @@ def test_a_resumed_run_remembers_what_was_seen(tmp_path, monkeypatch):
     train(small(), pictures(), epochs=4, batch_size=16, out=whole)
     train(small(), pictures(), epochs=2, batch_size=16, out=parts)
     train(small(), pictures(), epochs=4, batch_size=16, out=parts, resume=True)
-    assert (whole / "signs.csv").read_text() == (parts / "signs.csv").read_text()
+    seen, remembered = (History.read_csv(folder / "signs.csv") for folder in (whole, parts))
+    assert len(seen) == len(remembered) and seen.columns == remembered.columns
+    for name in set(seen.columns) - {"swing", "cycles", "slowness", "window"}:  # the window of losses begins anew
+        np.testing.assert_array_equal(seen[name], remembered[name])
     assert (whole / "diagnosis.txt").read_text() == (parts / "diagnosis.txt").read_text()
     listener = Listener()
     (parts / "signs.csv").write_text("epoch,step\n1,x\n")
