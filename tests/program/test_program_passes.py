@@ -176,6 +176,20 @@ def test_two_gradients_of_a_weight_are_summed_in_place():
     assert sum(i.name == "product" and i.attrs["accumulate"] for i in program.instructions) == 2
 
 
+def test_a_sum_of_three_products_is_computed():
+    """The first sum goes into a product's memory; the second must still find who makes it."""
+    rng = np.random.default_rng(1)
+    a, b, c = (Parameter(rng.normal(size=(3, 2))) for _ in range(3))
+
+    def sum_of_three(x):
+        return x @ a + x @ b + x @ c
+
+    program = traced(sum_of_three, X)
+    products(program)
+    assert sum(i.name == "product" and i.attrs["accumulate"] for i in program.instructions) == 1
+    np.testing.assert_allclose(mg.compile(sum_of_three)(Tensor(X)).data, X @ (a.data + b.data + c.data), rtol=1e-12)
+
+
 # Loops ------------------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ def accumulate_products(program: Program) -> None:
         product.says += ", added to the other gradient"
         product.outputs = i.outputs
         i.output.base = first
+        maker[i.output] = product
         program.instructions.remove(i)
 
 
