@@ -602,7 +602,7 @@ def test_images_of_another_shape_are_refused(make, shape):
     for use in (model.train_step, model.evaluate):
         with pytest.raises(ShapeError, match=r"takes images \(N, 4, 4\), got \("):
             use(np.zeros(shape, np.uint8))
-    with pytest.raises(ShapeError, match="takes images as one NumPy array, got list"):
+    with pytest.raises(ShapeError, match="takes images as one array, got list"):
         model.train_step([np.zeros((4, 4), np.uint8)])
     same(model.training_state(), before)
 

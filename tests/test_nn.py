@@ -57,6 +57,17 @@ def attended(m, x):
     return y @ value(m.out.weight) + value(m.out.bias)
 
 
+def block(m, x):
+    """Attention, then the two layers with gelu between them, each of the normalised x and added to it."""
+    x = x + attended(m.attention, normalised(m.norm_1, x))
+    h = normalised(m.norm_2, x) @ value(m.up.weight) + value(m.up.bias)
+    return x + h * 0.5 * (1 + erf(h / math.sqrt(2))) @ value(m.down.weight) + value(m.down.bias)
+
+
+def normalised(m, x):
+    return standardised(x, -1) * value(m.scale) + value(m.shift)
+
+
 def value(t):
     return t.data
 
@@ -107,6 +118,11 @@ LAYERS = {
         ),
     ),
     "SelfAttention": (lambda: nn.SelfAttention(4, 2), (2, 3, 4), lambda m, x: attended(m, x)),
+    "Block": (
+        lambda: nn.Block(4, 2, 1, dropout=0.0, rng=mg.Generator(0), noise=mg.Generator(1)),
+        (2, 3, 4),
+        block,
+    ),
     "Dropout in evaluation": (lambda: nn.Dropout(0.5).eval(), (3, 4), lambda m, x: x),
     "Sequential": (
         lambda: nn.Sequential(nn.Dense(3, 2), nn.Tanh()),
@@ -125,11 +141,11 @@ def test_every_layer_has_its_row():
 
 
 def test_every_layer_is_listed():
-    from minigen.nn import attention, layers, norm
+    from minigen.nn import attention, block, layers, norm
 
     defined = {
         name
-        for room in (attention, layers, norm)
+        for room in (attention, block, layers, norm)
         for name, item in vars(room).items()
         if isinstance(item, type) and issubclass(item, nn.Module)
     }

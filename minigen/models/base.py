@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from .. import checkpoint
-from ..backend import to_device
+from ..backend import is_array, to_device
 from ..data import to_unit
 from ..errors import CheckpointError, ShapeError, UsageError
 from ..host import trace
@@ -104,8 +104,8 @@ class GenerativeModel(Module):
 
     def check_images(self, images: Images | Tensor) -> None:
         """Raise ShapeError unless the images are (N, H, W) of this model's size."""
-        if not isinstance(images, np.ndarray | Tensor):
-            raise ShapeError(f"this model takes images as one NumPy array, got {type(images).__name__}")
+        if not isinstance(images, Tensor) and not is_array(images):
+            raise ShapeError(f"this model takes images as one array, got {type(images).__name__}")
         if images.ndim != 3 or images.shape[1:] != self.config.image_shape:
             raise ShapeError(f"this model takes images (N, {', '.join(map(str, self.config.image_shape))}), "
                              f"got {images.shape}")
