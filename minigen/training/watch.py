@@ -1,7 +1,8 @@
 """The doctor beside a GAN in training: looks now and then, says what it finds, and touches nothing.
 
 A look is a forward pass of some images in evaluation mode, from noise of its own: no random stream moves, no gradient
-and no buffer is left changed. A run with the doctor is bitwise the run without.
+and no buffer is left changed. A run with the doctor is bitwise the run without. A resumed run goes on with the signs on
+disk; only the window of losses in which a swing is looked for begins anew.
 """
 
 from __future__ import annotations
