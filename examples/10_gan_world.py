@@ -51,7 +51,7 @@ def frame(title: str, trained: np.ndarray, exact: np.ndarray, points: np.ndarray
         axes.contourf(AXIS, AXIS, surface, levels=np.linspace(0, 1, 11), cmap="RdBu")
         axes.plot(*MODES.T, "k+", *points.T, "k.", markersize=5)
         axes.set(title=name, aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
-    figure.axes[0].quiver(*points.T, *pull.T, color="green", width=0.005, scale=10)
+    figure.axes[0].quiver(*points.T, *pull.T, color="green", width=0.005, scale=20)
     figure.suptitle(title)
     figure.savefig(picture, format="png", dpi=80)
     return Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE)
