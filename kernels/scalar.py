@@ -130,19 +130,31 @@ def _with_sign_of(y: Any, x: Any) -> Any:
     return _from_bits(_bits(y) | (_bits(x) & _SIGN))
 
 
-_TANH_HIGHEST = _F(20.0)  # tanh(10) rounds to 1
+_TANH_HIGHEST = _F(10.0)  # tanh(10) rounds to 1
+_TWO_LOG2_E = _F(2.0 * 1.4426950408889634)
+_HALF_LN2_HIGH, _HALF_LN2_LOW = _HALF * _LN2_HIGH, _HALF * _LN2_LOW
+
+# (e^2r - 1) / 2 = r + r^2 (H2 + H3 r + ...) for |r| <= ln(2) / 4: the same fit, each coefficient times a power of two.
+_H2, _H3, _H4, _H5, _H6 = _F(2.0) * _E2, _F(4.0) * _E3, _F(8.0) * _E4, _F(16.0) * _E5, _F(32.0) * _E6
 
 
 def tanh(x: Any) -> Any:
-    """y = (e^2x - 1) / (e^2x + 1) = w / (w + 2), w = e^(2|x|) - 1: no cancellation at 0, as w keeps its digits."""
-    a = abs(x) * _TWO
+    """y = (e^2x - 1) / (e^2x + 1) = v / (v + 1), v = (e^(2|x|) - 1) / 2: no cancellation at 0, as v keeps its digits.
+
+    With 2|x| = k ln 2 + 2 r, v = 2^k (e^2r - 1) / 2 + (2^k - 1) / 2. The polynomial is summed in pairs: a vector waits
+    for fewer multiply-adds in a row.
+    """
+    a = abs(x)
     c = _TANH_HIGHEST if a > _TANH_HIGHEST else a
-    rounded = _rounded_quotient(c)
+    rounded = c * _TWO_LOG2_E + _ROUNDER
+    k = rounded - _ROUNDER
+    r = (c - k * _HALF_LN2_HIGH) - k * _HALF_LN2_LOW
     scale = _two_to(_I(_bits(rounded) - _ROUNDER_BITS))
-    w = scale * _expm1_of_remainder(_remainder(c, rounded - _ROUNDER)) + (scale - _ONE)
-    y = w / (w + _TWO)
-    half = _HALF * w
-    return _with_sign_of(y if w > _TWO else half - half * y, x)
+    square = r * r
+    p = ((_H6 * r + _H5) * square + (_H4 * r + _H3)) * r + _H2
+    v = scale * (square * p + r) + (scale * _HALF - _HALF)
+    y = v / (v + _ONE)
+    return _with_sign_of(y if v > _ONE else v - v * y, x)
 
 
 _SIGMOID_TAIL = _F(-1.5)  # from here on e - e^2 / (1 + e) loses less to rounding than e / (1 + e)

@@ -20,9 +20,9 @@ from .program import compile
 from .random import Generator, seed
 from .tensor import Parameter, Tensor, tensor
 from .threads import get_threads, set_threads
-from .training import train
+from .training import feedback, train
 
 __all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "compile", "data", "detect_nan", "draw", "errors",
-           "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "metrics", "models", "nn",
-           "no_grad", "op", "ops", "optim", "seed", "set_threads", "tensor", "train"]
+           "feedback", "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "metrics", "models",
+           "nn", "no_grad", "op", "ops", "optim", "seed", "set_threads", "tensor", "train"]
 __all__ += _operations

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError, DTypeError, OutOfMemoryError
+from .kernels.cpu.rows import add_rows
 
 __all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
            "describe_gpu", "device_of", "is_array", "namespace", "out_of_memory", "require_device",
-           "require_one_device", "retrying", "to_device"]
+           "require_one_device", "retrying", "share_memory", "to_device"]
 
 Array = Any  # numpy.ndarray or cupy.ndarray; the name marks where an array of any device may stand
 
@@ -74,6 +75,11 @@ def require_one_device(name: str, devices: set[str]) -> None:
                           "move one with .to('gpu') or .to('cpu')")
 
 
+def share_memory(a: Array, b: Array) -> bool:
+    """Whether the memory of two arrays may overlap."""
+    return device_of(a) == device_of(b) and bool(namespace(a).may_share_memory(a, b))
+
+
 def to_device(array: Array, device: str) -> Array:
     """`array` on `device`: itself where it is there already, else a copy that is complete when this returns."""
     if device_of(array) == device:
@@ -119,7 +125,13 @@ def as_key(key: Any, array: Array) -> Any:
 
 def add_at(target: Array, key: Any, values: Array) -> None:
     """target[key] += values, where a place that occurs twice gets both; on the GPU by atomic additions in any order."""
-    namespace(target, values).add.at(target, as_key(key, target), values)
+    xp = namespace(target, values)
+    if (xp is np and isinstance(key, np.ndarray) and key.dtype.kind in "iu" and target.ndim > 1 and target.flags.carray
+            and target.dtype == values.dtype in FLOATS and values.size
+            and values.shape == (*key.shape, *target.shape[1:])):
+        add_rows(target.reshape(len(target), -1), key.ravel(), values.reshape(key.size, -1))  # NumPy's is slow for rows
+    else:
+        xp.add.at(target, as_key(key, target), values)
 
 
 # Memory of the GPU ----------------------------------------------------------------------------------------------

@@ -249,6 +249,8 @@ def cases() -> list[Case]:
               lambda: np.where(kernels.uniform(5, 2, (3, 5), "float32") < 0.2, 0.0, 1.25), (), order=0),
         # reductions
         _rows("sum", ops.sum, np.sum, (a,), (cube,), (empty,), (scalar,)),
+        _rows("sum_of_squares", ops.sum_of_squares, lambda *xs: np.sum([(x * x).sum() for x in xs]), (a,),
+              (a, cube, empty, scalar)),
         _rows("sum axis=1", lambda x: ops.sum(x, axis=1), lambda x: x.sum(1), (cube,), (empty,)),
         _rows("sum axes", lambda x: ops.sum(x, axis=(0, -1), keepdims=True),
               lambda x: x.sum((0, -1), keepdims=True), (cube,)),

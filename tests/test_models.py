@@ -12,7 +12,7 @@ import minigen as mg
 from minigen import checkpoint
 from minigen.autograd import hook
 from minigen.errors import CheckpointError, DataError, ShapeError, UsageError
-from minigen.models import GAN, GPT, MODELS, VAE, GenerativeModel
+from minigen.models import GAN, GPT, MODELS, VAE, GenerativeModel, TextVAE
 from minigen.models import gan as gan_module
 from minigen.models import vae as vae_module
 from minigen.random import Generator
@@ -544,7 +544,7 @@ def test_the_state_of_another_architecture_is_refused(make):
 
 
 def test_the_models_that_a_file_can_hold():
-    assert MODELS == {"gan": GAN, "vae": VAE, "gpt": GPT}
+    assert MODELS == {"gan": GAN, "vae": VAE, "gpt": GPT, "text-vae": TextVAE}
     assert all(model.kind == kind and issubclass(model, GenerativeModel) for kind, model in MODELS.items())
 
 

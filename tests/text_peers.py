@@ -4,7 +4,8 @@ Needs the extra `compare`. First both are trained from the same weights on the s
 held to the same losses at the beginning: with 2000 steps and --text tinyshakespeare this is the recipe that nanoGPT's
 README gives for a CPU, and the losses on held-out text are those to compare with its 1.88. Then they are timed in one
 process, alternating, in rounds; the figure is the median of the rounds, by the wall clock and by the time of the
-processor. PyTorch has its fused attention (scaled_dot_product_attention) and its fused AdamW. The text is drawn by
+processor. minigen's step is compiled (`mg.compile`); PyTorch is eager, with
+its fused attention (scaled_dot_product_attention) and its fused AdamW. The text is drawn by
 minigen with its cache of keys and values, by PyTorch without one, as nanoGPT does it.
 
 Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--data-dir DIR]
@@ -29,9 +30,9 @@ BATCH = 12
 
 
 class TorchBlock(torch.nn.Module):
-    """minigen.models.gpt.Block."""
+    """minigen.nn.Block."""
 
-    def __init__(self, block: mg.models.gpt.Block) -> None:
+    def __init__(self, block: mg.nn.Block) -> None:
         super().__init__()
         self.heads = block.attention.heads
         self.norm_1, self.norm_2 = norm(block.norm_1), norm(block.norm_2)
@@ -147,15 +148,15 @@ def main() -> None:
     print(f"{args.threads} thread(s), PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
     with threadpool_limits(args.threads, "blas"):
         gpt = mg.models.GPT(**preset)
-        peer = TorchGPT(gpt)
-        losses = [(gpt.train_step(batch)["loss"], peer.train_step(batch)) for batch in batches]
+        peer, step = TorchGPT(gpt), mg.compile(gpt.train_step)
+        losses = [(float(step(batch)["loss"]), peer.train_step(batch)) for batch in batches]
         worst = max(abs(a - b) / b for a, b in losses[:20])
         print(f"losses of the first {len(losses[:20])} steps differ by {worst:.1e} at most, relative")
         assert worst < 1e-3, "not the same computation"
         ours, theirs = gpt.evaluate(held_out.items)["loss"], peer.evaluate(held_out.items)
         print(f"after {args.steps} steps, held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
               flush=True)
-        compare("training", lambda: [gpt.train_step(b) for b in batches[:5]],
+        compare("training, compiled", lambda: [step(b) for b in batches[:5]],
                 lambda: [peer.train_step(b) for b in batches[:5]], args.rounds, 5, "a step")
         gpt.eval()
         start = np.zeros((1, 1), int)

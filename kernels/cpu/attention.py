@@ -12,8 +12,10 @@ FlashAttention, Dao et al. 2022, arXiv:2205.14135, algorithm 1). For one row, wi
 and y / l is the result after the last block. The backward pass (FlashAttention, algorithm 4) computes the scores anew
 instead of reading them: two products more, and T x T numbers less.
 
-The products of blocks are those of the matmul ladder's register tile, which reads Q, K and V where they lie: between
-the heads of one array. K and V are turned once for each head, because the tile wants neighbours in a row.
+A block of scores lies with the keys one under the other and the queries side by side: what a softmax does to the rows
+of S is then the same for neighbours in memory, and becomes vectors without a sum being reordered. The products of
+blocks are those of the matmul ladder's register tile, which reads Q, K and V where they lie: between the heads of one
+array. Only Q, and in the backward pass G, is turned once for each head, because the tile wants neighbours in a row.
 """
 
 from __future__ import annotations
@@ -28,16 +30,18 @@ from numpy.typing import NDArray
 
 from .. import scalar, scalar64
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
-from .jit import CONTRACT, LOOSE, jit
+from .jit import CONTRACT, jit
 from .matmul.host import tile_for
 from .matmul.micro_kernel import FROM_C, FROM_ZERO, make_tile
+from .matmul.transpose import make_transpose
 
 __all__ = ["self_attention", "self_attention_grad"]
 
 Array = NDArray[Any]
 
-_QUERIES, _KEYS = 32, 64
-"""A block of scores: with the values that meet it, well inside the first cache."""
+_QUERIES, _KEYS = 32, 128
+"""A block of scores is 16 KiB, in the inner caches. One divides the other, so that under a causal mask a query sees at
+least the first key of each block that it meets."""
 
 
 class _Loops(NamedTuple):
@@ -64,134 +68,174 @@ def _make_product(dtype: np.dtype) -> Callable[..., None]:
     return product
 
 
+def _make_turn(dtype: np.dtype) -> Callable[..., None]:
+    """turn(x, out): out = x^T, by blocks in registers."""
+    edge = tile_for(dtype).width
+    transpose = make_transpose(dtype, edge)
+
+    @jit()
+    def turn(x: Array, out: Array) -> None:
+        rows, columns = x.shape
+        whole_rows, whole_columns = rows // edge * edge, columns // edge * edge
+        for i in range(0, whole_rows, edge):
+            for j in range(0, whole_columns, edge):
+                transpose(out, j, i, x, i, j)
+        for i in range(rows):
+            for j in range(whole_columns if i < whole_rows else 0, columns):
+                out[j, i] = x[i, j]
+
+    return turn
+
+
+@jit()
+def _hide(scores: Array, n: int, ahead: int) -> None:
+    """Key c comes after query r, and is not seen by it, where c > r + ahead."""
+    for c in range(ahead + 1, n):
+        for r in range(min(c - ahead, scores.shape[1])):
+            scores[c, r] = -np.inf
+
+
+@jit()
+def _raise_tops(scores: Array, n: int, tops: Array) -> None:
+    """tops = max(tops, the largest of the first n scores), query by query."""
+    for c in range(0, n - 1, 2):  # two at a time, because each waits for the tops of the one before
+        for r in range(scores.shape[1]):
+            s, t = scores[c, r], scores[c + 1, r]
+            larger = s if s > t else t
+            tops[r] = larger if larger > tops[r] else tops[r]
+    for c in range(n - n % 2, n):
+        for r in range(scores.shape[1]):
+            tops[r] = scores[c, r] if scores[c, r] > tops[r] else tops[r]
+
+
 @functools.cache
 def _loops(dtype: np.dtype) -> _Loops:
     exp = (scalar if dtype == np.float32 else scalar64).FORMULAS["exp"]
-    product = _make_product(dtype)
+    product, turn = _make_product(dtype), _make_turn(dtype)
 
     @jit(CONTRACT)
-    def turn(x: Array, factor: float, count: int, out: Array) -> None:
-        """out = factor x^T for the first `count` rows of x."""
-        f = x.dtype.type(factor)
-        for d in range(x.shape[1]):
-            for t in range(count):
-                out[d, t] = f * x[t, d]
+    def weigh(scores: Array, n: int, tops: Array, factor: float, totals: Array) -> None:
+        """s <- e^(factor (s - top)), and their sums added to `totals`."""
+        for c in range(n):
+            for r in range(scores.shape[1]):
+                scores[c, r] = exp((scores[c, r] - tops[r]) * factor)
+                totals[r] += scores[c, r]
 
-    @jit(LOOSE)
-    def total_of(s: Array, high: float, count: int) -> float:
-        """The sum of e^(s - high), which overwrites s."""
-        total = s.dtype.type(0)
-        for c in range(count):
-            p = exp(s[c] - high)
-            s[c] = p
-            total += p
-        return total
+    @jit(CONTRACT)
+    def shrink(before: Array, tops: Array, factor: float, totals: Array) -> None:
+        """What was summed up with a smaller top: times e^(factor (before - top)), which `before` becomes."""
+        for r in range(tops.size):
+            before[r] = exp((before[r] - tops[r]) * factor)
+            totals[r] *= before[r]
 
-    @jit(LOOSE)
-    def moment_of(s: Array, high: float, slopes: Array, count: int) -> tuple[float, float]:
-        """The sums of p = e^(s - high) and of p times `slopes`."""
-        total, moment = s.dtype.type(0), s.dtype.type(0)
-        for c in range(count):
-            p = exp(s[c] - high)
-            total += p
-            moment += p * slopes[c]
-        return total, moment
+    @jit(CONTRACT)
+    def multiply(row: Array, factor: float) -> None:
+        for d in range(row.size):
+            row[d] *= factor
 
-    @jit()
-    def highest(s: Array, high: float, count: int) -> float:
-        for c in range(count):
-            high = s[c] if s[c] > high else high
-        return high
+    @jit(CONTRACT)
+    def add_products(scores: Array, slopes: Array, n: int, sums: Array) -> None:
+        for c in range(n):
+            for r in range(scores.shape[1]):
+                sums[r] += scores[c, r] * slopes[c, r]
+
+    @jit(CONTRACT)
+    def differentiate(scores: Array, slopes: Array, n: int, shares: Array, means: Array, factor: float) -> None:
+        """From e^(s - top) and dP to P and dS / sqrt(D): `shares` are 1 / l, `means` the rows summed of P dP."""
+        for c in range(n):
+            for r in range(scores.shape[1]):
+                p = scores[c, r] * shares[r]
+                scores[c, r] = p
+                slopes[c, r] = p * (slopes[c, r] - means[r]) * factor
 
     @jit(CONTRACT, allocates=True)
     def forward(qkv: Array, lengths: Array, causal: bool, scale: float, out: Array) -> None:
-        number = qkv.dtype.type
+        factor = qkv.dtype.type(scale)
         size, time, _, heads, width = qkv.shape
         nothing = np.empty(0, qkv.dtype)
-        turned, scores = np.empty((width, time), qkv.dtype), np.empty((_QUERIES, _KEYS), qkv.dtype)
+        turned, scores = np.empty((width, time), qkv.dtype), np.zeros((_KEYS, _QUERIES), qkv.dtype)
         block = scores[:, 0:]  # the same numbers, of the type that a part of a larger array has: see `_make_product`
-        tops, totals = np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype)
+        tops, totals, before = (np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype),
+                                np.empty(_QUERIES, qkv.dtype))
         for b in range(size):
             keys = lengths[b]
             for h in range(heads):
                 q, k, v, y = qkv[b, :, 0, h, :], qkv[b, :, 1, h, :], qkv[b, :, 2, h, :], out[b, :, h, :]
-                turn(k, scale, keys, turned)
+                turn(q, turned)
                 for i0 in range(0, time, _QUERIES):
                     m = min(_QUERIES, time - i0)
                     seen = min(keys, i0 + m) if causal else keys
-                    tops[:], totals[:], y[i0 : i0 + m] = -np.inf, 0, 0
+                    if seen == 0:
+                        y[i0 : i0 + m] = 0
+                    tops[:], totals[:] = -np.inf, 0
                     for j0 in range(0, seen, _KEYS):
                         n = min(_KEYS, seen - j0)
-                        product(block, m, n, FROM_ZERO, q[i0:], turned[:, j0:], width, nothing)
-                        for r in range(m):
-                            last = max(0, min(n, i0 + r + 1 - j0)) if causal else n
-                            scores[r, last:n] = 0
-                            if last > 0:
-                                high = highest(scores[r], tops[r], last)
-                                shrink = exp(number(tops[r] - high)) if j0 > 0 else number(0)
-                                totals[r] = totals[r] * shrink + total_of(scores[r], high, last)
-                                tops[r] = high
-                                for d in range(width):
-                                    y[i0 + r, d] *= shrink
-                        product(y[i0:], m, width, FROM_C, block, v[j0:], n, nothing)
-                    for r in range(m):
-                        share = number(1) / totals[r] if seen > 0 else number(0)
-                        for d in range(width):
-                            y[i0 + r, d] *= share
+                        product(block, n, m, FROM_ZERO, k[j0:], turned[:, i0:], width, nothing)
+                        if causal:
+                            _hide(scores, n, i0 - j0)
+                        if j0 > 0:
+                            before[:] = tops
+                        _raise_tops(scores, n, tops)
+                        if j0 > 0:
+                            shrink(before, tops, factor, totals)
+                            for r in range(m):
+                                multiply(out[b, i0 + r, h], before[r])
+                        weigh(scores, n, tops, factor, totals)
+                        product(y[i0:], m, width, FROM_C if j0 > 0 else FROM_ZERO, block.T, v[j0:], n, nothing)
+                    for r in range(m if seen > 0 else 0):
+                        multiply(out[b, i0 + r, h], 1 / totals[r])
 
     @jit(CONTRACT, allocates=True)
     def backward(g: Array, qkv: Array, lengths: Array, causal: bool, scale: float, out: Array) -> None:
-        number = qkv.dtype.type
+        factor = qkv.dtype.type(scale)
         size, time, _, heads, width = qkv.shape
         nothing = np.empty(0, qkv.dtype)
-        turned_k, turned_v = np.empty((width, time), qkv.dtype), np.empty((width, time), qkv.dtype)
-        scores, slopes = np.empty((_QUERIES, _KEYS), qkv.dtype), np.empty((_QUERIES, _KEYS), qkv.dtype)
-        tops, totals = np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype)
+        turned_q, turned_g = np.empty((width, time), qkv.dtype), np.empty((width, time), qkv.dtype)
+        scores, slopes = np.zeros((_KEYS, _QUERIES), qkv.dtype), np.zeros((_KEYS, _QUERIES), qkv.dtype)
         block, slope_block = scores[:, 0:], slopes[:, 0:]
-        means, factor = np.empty(_QUERIES, qkv.dtype), number(scale)
-        out[:] = 0
+        tops, totals, means, before = (np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype),
+                                       np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype))
         for b in range(size):
             keys = lengths[b]
+            out[b] = 0
             for h in range(heads):
                 q, k, v, back = qkv[b, :, 0, h, :], qkv[b, :, 1, h, :], qkv[b, :, 2, h, :], g[b, :, h, :]
                 dq, dk, dv = out[b, :, 0, h, :], out[b, :, 1, h, :], out[b, :, 2, h, :]
-                turn(k, scale, keys, turned_k)
-                turn(v, 1.0, keys, turned_v)
+                turn(q, turned_q)
+                turn(back, turned_g)
                 for i0 in range(0, time, _QUERIES):
                     m = min(_QUERIES, time - i0)
                     seen = min(keys, i0 + m) if causal else keys
                     tops[:], totals[:], means[:] = -np.inf, 0, 0
                     for j0 in range(0, seen, _KEYS):  # l of every row, and sum_j p_ij dP_ij, which is g . y
                         n = min(_KEYS, seen - j0)
-                        product(block, m, n, FROM_ZERO, q[i0:], turned_k[:, j0:], width, nothing)
-                        product(slope_block, m, n, FROM_ZERO, back[i0:], turned_v[:, j0:], width, nothing)
-                        for r in range(m):
-                            last = max(0, min(n, i0 + r + 1 - j0)) if causal else n
-                            if last > 0:
-                                high = highest(scores[r], tops[r], last)
-                                shrink = exp(number(tops[r] - high)) if j0 > 0 else number(0)
-                                total, moment = moment_of(scores[r], high, slopes[r], last)
-                                totals[r] = totals[r] * shrink + total
-                                means[r] = means[r] * shrink + moment
-                                tops[r] = high
+                        product(block, n, m, FROM_ZERO, k[j0:], turned_q[:, i0:], width, nothing)
+                        product(slope_block, n, m, FROM_ZERO, v[j0:], turned_g[:, i0:], width, nothing)
+                        if causal:
+                            _hide(scores, n, i0 - j0)
+                        before[:] = tops
+                        _raise_tops(scores, n, tops)
+                        if j0 > 0:
+                            for r in range(_QUERIES):
+                                means[r] *= exp((before[r] - tops[r]) * factor)
+                            shrink(before, tops, factor, totals)
+                        weigh(scores, n, tops, factor, totals)
+                        add_products(scores, slopes, n, means)
+                    for r in range(_QUERIES):
+                        totals[r] = 1 / totals[r]
+                        means[r] *= totals[r]
                     for j0 in range(0, seen, _KEYS):
                         n = min(_KEYS, seen - j0)
                         if seen > _KEYS:  # else the only block is still here
-                            product(block, m, n, FROM_ZERO, q[i0:], turned_k[:, j0:], width, nothing)
-                            product(slope_block, m, n, FROM_ZERO, back[i0:], turned_v[:, j0:], width, nothing)
-                        for r in range(m):
-                            last = max(0, min(n, i0 + r + 1 - j0)) if causal else n
-                            share = number(1) / totals[r]
-                            mean, top = means[r] * share, tops[r]
-                            for c in range(last):
-                                p = exp(scores[r, c] - top) * share
-                                scores[r, c] = p
-                                slopes[r, c] = p * (slopes[r, c] - mean) * factor
-                            scores[r, last:n] = 0
-                            slopes[r, last:n] = 0
-                        product(dv[j0:], n, width, FROM_C, block.T, back[i0:], m, nothing)
-                        product(dq[i0:], m, width, FROM_C, slope_block, k[j0:], n, nothing)
-                        product(dk[j0:], n, width, FROM_C, slope_block.T, q[i0:], m, nothing)
+                            product(block, n, m, FROM_ZERO, k[j0:], turned_q[:, i0:], width, nothing)
+                            product(slope_block, n, m, FROM_ZERO, v[j0:], turned_g[:, i0:], width, nothing)
+                            if causal:
+                                _hide(scores, n, i0 - j0)
+                            weigh(scores, n, tops, factor, before)
+                        differentiate(scores, slopes, n, totals, means, factor)
+                        product(dv[j0:], n, width, FROM_C, block, back[i0:], m, nothing)
+                        product(dk[j0:], n, width, FROM_C, slope_block, q[i0:], m, nothing)
+                        product(dq[i0:], m, width, FROM_C, slope_block.T, k[j0:], n, nothing)
 
     return _Loops(forward, backward)
 

@@ -1,4 +1,5 @@
-"""Kernels over the rows of a matrix: the gradient of normalisation; the cross-entropy of a softmax and its gradient.
+"""Kernels over the rows of a matrix: the gradient of normalisation; the cross-entropy of a softmax and its gradient;
+rows added to rows.
 
 A row is read from the cache again after it was reduced, where NumPy would pass over the whole matrix for every
 operation. All take C-contiguous or other arrays, float32 or float64, and return a new array.
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from .. import scalar, scalar64
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
-from .jit import CONTRACT, LOOSE, Kernel, jit
+from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit
 
-__all__ = ["cross_entropy", "cross_entropy_grad", "normalise_rows_grad"]
+__all__ = ["add_rows", "cross_entropy", "cross_entropy_grad", "normalise_rows_grad"]
 
 Array = NDArray[Any]
 
@@ -123,6 +124,15 @@ def _make_cross_entropy_grad(dtype: np.dtype) -> Callable[..., Any]:
     return gradient
 
 
+@jit(EXACT)
+def _add_rows(target: Array, places: Array, values: Array) -> None:
+    for i in range(places.size):
+        row, value = target[places[i]], values[i]
+        for j in range(row.size):
+            row[j] += value[j]
+
+
+_adding = Kernel("add_rows", "mnm", lambda dtype: _add_rows)
 _normalise_grad = Kernel("normalise_rows_grad", "mmdm", lambda dtype: _normalise_rows_grad)
 _cross_entropy = Kernel("cross_entropy", "mna", _make_cross_entropy)
 _cross_entropy_grad = Kernel("cross_entropy_grad", "amnm", _make_cross_entropy_grad)
@@ -155,6 +165,27 @@ def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
     out = np.empty(logits.shape, logits.dtype)
     _cross_entropy_grad[logits.dtype](np.ascontiguousarray(g), logits, targets, out)
     return out
+
+
+def add_rows(target: Array, places: Array, values: Array) -> None:
+    """target[places[i]] += values[i] for each i in order, where a row that is named twice gets both.
+
+    target (M, n), C-contiguous and written to; places (K,) integers from -M to M - 1; values (K, n). Raises IndexError
+    for a place outside, ValueError for shapes and TypeError for dtypes that do not fit.
+    """
+    m, n = target.shape
+    if values.shape != (places.size, n) or not target.flags.carray:
+        raise ValueError(f"add_rows: values {(places.size, n)} and a contiguous target expected, got {values.shape}")
+    if values.dtype != target.dtype:
+        raise TypeError(f"add_rows: values of {target.dtype} expected, as the target is, got {values.dtype}")
+    places = places.astype(np.int64)
+    if places.size:
+        low, high = places.min(), places.max()
+        if low < -m or high >= m:
+            raise IndexError(f"add_rows: places from {low} to {high} in {m} rows")
+        if low < 0:
+            places[places < 0] += m
+    _adding[target.dtype](target, places, np.ascontiguousarray(values))
 
 
 def _matrix(name: str, x: Array) -> Array:

@@ -4,6 +4,9 @@
     translate       a scalar formula in Python to a device function in CUDA C++
     elementwise, linear, optimizers, random, reductions, rows, attention
                     generated or written sources behind the names of `kernels`, and the same functions
+    from_memory     random numbers and optimizers whose numbers lie in memory, for a captured graph
+    coefficients    what the optimizers multiply by
+    capture         launches recorded once and started as a whole
     launch          grids and blocks, in plain Python
     compile         reading a source, and CuPy's compiler
 

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from . import compile as cuda_compile
 from .launch import FLOAT32, FLOAT64, Launch
 
-__all__ = ["C_NAMES", "NOTHING", "contiguous", "empty", "overlap", "require_float", "run"]
+__all__ = ["C_NAMES", "NOTHING", "address", "contiguous", "empty", "overlap", "require_float", "run"]
 
 NOTHING = np.uint64(0)
 """A null pointer, where a kernel takes an array or none."""
@@ -29,6 +29,11 @@ def empty(shape: Sequence[int], dtype: DTypeLike) -> Any:
 def contiguous(x: Any) -> Any:
     """x row by row: itself, or a copy."""
     return x if x.flags.c_contiguous else x.copy(order="C")
+
+
+def address(x: Any) -> int:
+    """Where the first element of an array lies."""
+    return int(x.data.ptr)
 
 
 def overlap(a: Any, b: Any) -> bool:

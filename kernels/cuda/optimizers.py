@@ -7,14 +7,13 @@ written. The kernels are those of optimizers.cu.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from . import coefficients, device
 from . import compile as cuda_compile
-from . import device
 from .launch import FLOAT32, elementwise_launch
 
 __all__ = ["adam", "ema", "rmsprop", "sgd"]
@@ -31,11 +30,12 @@ def sgd(
     p <- p - lr (g + momentum buf). With momentum 0, `buf` is neither read nor written, and may be empty.
     """
     if momentum == 0:
-        _require("sgd", g, p)
-        _update("sgd", [p, g], [lr, weight_decay])
+        require("sgd", g, p)
+        _update("sgd", [p, g], coefficients.sgd(lr=lr, weight_decay=weight_decay))
         return
-    _require("sgd", g, p, buf)
-    _update("nesterov" if nesterov else "momentum", [p, g, buf], [lr, momentum, weight_decay])
+    require("sgd", g, p, buf)
+    kernel = "nesterov" if nesterov else "momentum"
+    _update(kernel, [p, g, buf], coefficients.momentum(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
 
 def rmsprop(p: Array, g: Array, sq: Array, *, lr: float, rho: float, eps: float, weight_decay: float) -> None:
@@ -43,8 +43,8 @@ def rmsprop(p: Array, g: Array, sq: Array, *, lr: float, rho: float, eps: float,
 
     g <- g + weight_decay p;  sq <- rho sq + (1 - rho) g^2;  p <- p - lr g / (sqrt(sq) + eps)
     """
-    _require("rmsprop", g, p, sq)
-    _update("rmsprop", [p, g, sq], [lr, rho, 1.0 - rho, eps, weight_decay])
+    require("rmsprop", g, p, sq)
+    _update("rmsprop", [p, g, sq], coefficients.rmsprop(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay))
 
 
 def adam(
@@ -69,32 +69,32 @@ def adam(
     Weight decay: g <- g + weight_decay p, or, when `decoupled` (AdamW: Loshchilov & Hutter 2019, algorithm 2),
     p <- (1 - lr weight_decay) p before the step.
     """
-    _require("adam", g, p, m, v)
-    if step < 1:
-        raise ValueError(f"adam: step counts from 1, got {step}")
-    rate = lr / (1.0 - beta1**step)
-    unbias = 1.0 / math.sqrt(1.0 - beta2**step)
-    shrink, penalty = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    coefficients = [beta1, 1.0 - beta1, beta2, 1.0 - beta2, eps, rate, unbias, shrink, penalty]
-    _update("adam", [p, g, m, v], coefficients)
+    require("adam", g, p, m, v)
+    given = coefficients.adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps, step=step, weight_decay=weight_decay,
+                              decoupled=decoupled)
+    _update("adam", [p, g, m, v], given)
 
 
 def ema(average: Array, p: Array, *, decay: float) -> None:
     """average <- decay average + (1 - decay) p, in place: an average over about 1 / (1 - decay) steps."""
-    _require("ema", p, average)
-    _update("ema", [average, p], [decay, 1.0 - decay])
+    require("ema", p, average)
+    _update("ema", [average, p], coefficients.ema(decay=decay))
 
 
-def _update(kernel: str, arrays: Sequence[Array], coefficients: Sequence[float]) -> None:
+def _update(kernel: str, arrays: Sequence[Array], given: Sequence[float]) -> None:
+    start(kernel, arrays, [arrays[0].dtype.type(c) for c in given])
+
+
+def start(kernel: str, arrays: Sequence[Array], given: Sequence[Any], defines: tuple[str, ...] = ()) -> None:
+    """Start a kernel of optimizers.cu on arrays that fit, with its coefficients as `defines` says that they come."""
     dtype, n = arrays[0].dtype, arrays[0].size
-    launch = elementwise_launch(n)
     if dtype != FLOAT32:
-        launch = launch.with_defines("REAL=double")
-    given = [*arrays, *map(dtype.type, coefficients), np.int64(n)]
-    device.run(cuda_compile.read("optimizers.cu"), kernel, launch, given)
+        defines = ("REAL=double", *defines)
+    launch = elementwise_launch(n).with_defines(*defines)
+    device.run(cuda_compile.read("optimizers.cu"), kernel, launch, [*arrays, *given, np.int64(n)])
 
 
-def _require(name: str, g: Array, *updated: Array) -> None:
+def require(name: str, g: Array, *updated: Array) -> None:
     """One shape, one dtype, C order: only then is the kernel's walk through memory the arrays' own."""
     for a in (g, *updated):
         if a.shape != g.shape:

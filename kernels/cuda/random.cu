@@ -4,16 +4,25 @@
 
 typedef unsigned long long Word;
 
+// Seed and draw come by value; or, with FROM_MEMORY, as addresses: a captured graph finds new ones there at every launch.
+#ifdef FROM_MEMORY
+typedef const Word *Key;
+#define VALUE(key) (*(key))
+#else
+typedef Word Key;
+#define VALUE(key) (key)
+#endif
+
 #define FOR_EACH_BLOCK(i, n, numbers)                                                                             \
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i * numbers < n;                         \
          i += (long long)gridDim.x * blockDim.x)
 
-__device__ __forceinline__ formula::philox_result words_of(Word seed, Word draw, long long block)
+__device__ __forceinline__ formula::philox_result words_of(Key seed, Key draw, long long block)
 {
-    return formula::philox(seed, draw, (Word)block);
+    return formula::philox(VALUE(seed), VALUE(draw), (Word)block);
 }
 
-extern "C" __global__ void random_bits(Word seed, Word draw, unsigned int *out, long long n)
+extern "C" __global__ void random_bits(Key seed, Key draw, unsigned int *out, long long n)
 {
     FOR_EACH_BLOCK(i, n, 4) {
         formula::philox_result w = words_of(seed, draw, i);
@@ -22,7 +31,7 @@ extern "C" __global__ void random_bits(Word seed, Word draw, unsigned int *out, 
     }
 }
 
-extern "C" __global__ void uniform_32(Word seed, Word draw, float *out, long long n)
+extern "C" __global__ void uniform_32(Key seed, Key draw, float *out, long long n)
 {
     FOR_EACH_BLOCK(i, n, 4) {
         formula::philox_result w = words_of(seed, draw, i);
@@ -31,7 +40,7 @@ extern "C" __global__ void uniform_32(Word seed, Word draw, float *out, long lon
     }
 }
 
-extern "C" __global__ void uniform_64(Word seed, Word draw, double *out, long long n)
+extern "C" __global__ void uniform_64(Key seed, Key draw, double *out, long long n)
 {
     FOR_EACH_BLOCK(i, n, 2) {
         formula::philox_result w = words_of(seed, draw, i);
@@ -40,7 +49,7 @@ extern "C" __global__ void uniform_64(Word seed, Word draw, double *out, long lo
     }
 }
 
-extern "C" __global__ void normal_32(Word seed, Word draw, float *out, long long n)
+extern "C" __global__ void normal_32(Key seed, Key draw, float *out, long long n)
 {
     FOR_EACH_BLOCK(i, n, 4) {
         formula::philox_result w = words_of(seed, draw, i);
@@ -51,7 +60,7 @@ extern "C" __global__ void normal_32(Word seed, Word draw, float *out, long long
     }
 }
 
-extern "C" __global__ void normal_64(Word seed, Word draw, double *out, long long n)
+extern "C" __global__ void normal_64(Key seed, Key draw, double *out, long long n)
 {
     FOR_EACH_BLOCK(i, n, 2) {
         formula::philox_result w = words_of(seed, draw, i);

@@ -57,11 +57,16 @@ def normal(seed: int, draw: int, shape: Sequence[int], dtype: DTypeLike) -> Arra
     return _fill_floats("normal", seed, draw, shape, dtype)
 
 
+def kernel_of(name: str, dtype: np.dtype) -> tuple[str, int]:
+    """The kernel for a dtype, and how many numbers it makes of a block of four words."""
+    return (f"{name}_32", 4) if dtype == FLOAT32 else (f"{name}_64", 2)
+
+
 def _fill_floats(name: str, seed: int, draw: int, shape: Sequence[int], dtype: DTypeLike) -> Array:
     dtype = np.dtype(dtype)
     if dtype not in device.C_NAMES:
         raise TypeError(f"{name}: expected an array of float32 or float64, got {dtype}")
-    kernel, numbers = (f"{name}_32", 4) if dtype == FLOAT32 else (f"{name}_64", 2)
+    kernel, numbers = kernel_of(name, dtype)
     return _fill(kernel, numbers, seed, draw, shape, dtype)
 
 

@@ -8,31 +8,12 @@
 #ifndef REAL
 #define REAL float
 #endif
-#define THREADS 256
-#define WARPS (THREADS / 32)
-#define WIDTH 32  // columns of a block of sum_cols
 
-struct Add {
-    __device__ __forceinline__ static REAL of(REAL a, REAL b) { return a + b; }
-};
+#include "sums.cuh"
 
 struct Largest {  // a NaN stays
     __device__ __forceinline__ static REAL of(REAL a, REAL b) { return a > b || a != a ? a : b; }
 };
-
-// Every thread gets the result of all. `scratch` is shared, one number a warp.
-template <class Operation>
-__device__ __forceinline__ REAL of_all_threads(REAL value, REAL *scratch)
-{
-    for (int bits = 16; bits > 0; bits /= 2)
-        value = Operation::of(value, __shfl_xor_sync(0xffffffffu, value, bits));
-    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
-    __syncthreads();
-    value = scratch[0];
-    for (int w = 1; w < WARPS; w++) value = Operation::of(value, scratch[w]);
-    __syncthreads();  // the next reduction writes there
-    return value;
-}
 
 __device__ __forceinline__ float root(float x) { return sqrtf(x); }
 __device__ __forceinline__ double root(double x) { return sqrt(x); }
@@ -129,9 +110,5 @@ extern "C" __global__ void sum_cols(const REAL *x, REAL *out, long long m, long 
     if (j < n)
         for (long long i = blockIdx.x + (long long)line * gridDim.x; i < m; i += (long long)WARPS * gridDim.x)
             sum += x[i * n + j];
-    part[line][lane] = sum;
-    __syncthreads();
-    if (line > 0 || j >= n) return;
-    for (int w = 1; w < WARPS; w++) sum += part[w][lane];
-    out[blockIdx.x * n + j] = sum;
+    add_columns(sum, part, out, n);
 }

@@ -100,116 +100,33 @@ class Translator:
             self._done[key] = signature
         return self._done[key]
 
+    def expression(self, text: str, types: dict[str, str], names: dict[str, Any]) -> tuple[str, str]:
+        """A Python expression as C++ and its type: `types` are those of its variables, `names` what else it names.
+
+        What it calls is translated as well, and is called in namespace `formula`.
+        """
+        node = ast.parse(text, mode="eval").body
+        value = _Expression(self, text, 1, names, dict(types), "formula::").typed(node)
+        return _bare(value.code), value.type
+
     @property
     def source(self) -> str:
         return "namespace formula {\n\n" + "\n".join(self._texts) + "\n}  // namespace formula\n"
 
 
-class _Function:
-    """The translation of one function for one list of types."""
+class _Expression:
+    """The translation of expressions over local variables, and names that stand for formulas and typed constants."""
 
-    def __init__(
-        self, translator: Translator, function: Callable[..., Any], types: tuple[str, ...], name: str
-    ) -> None:
-        self.translator, self.function, self.name = translator, function, name
-        self.tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-        assert isinstance(self.tree, ast.FunctionDef)
-        parameters = [argument.arg for argument in self.tree.args.args]
-        if len(parameters) != len(types):
-            raise TranslationError(f"{function.__name__}: {len(parameters)} arguments, {len(types)} types")
-        self.parameters = dict(zip(parameters, types, strict=True))
-        self.locals = dict(self.parameters)
-        self.lines: list[str] = []
-        self.results: tuple[str, ...] = ()
-        self.temporaries = 0
-
-    def translate(self) -> tuple[str, Signature]:
-        assert isinstance(self.tree, ast.FunctionDef)
-        for statement in self.tree.body:
-            if self.results:
-                self.refuse(statement, "a statement after return")
-            self.statement(statement, "    ")
-        if not self.results:
-            self.refuse(self.tree, "a function without return")
-        signature = Signature(self.name, self.results)
-        parameters = ", ".join(f"{kind} {name}" for name, kind in self.parameters.items())
-        head = f"__device__ __forceinline__ {signature.type} {self.name}({parameters})\n{{\n"
-        if len(self.results) > 1:
-            members = " ".join(f"{kind} v{i};" for i, kind in enumerate(self.results))
-            head = f"struct {signature.type} {{ {members} }};\n\n{head}"
-        return head + "\n".join(self.lines) + "\n}\n", signature
+    def __init__(self, translator: Translator, what: str, line: int, names: dict[str, Any], types: dict[str, str],
+                 prefix: str = "") -> None:
+        self.translator, self.what, self.line, self.names = translator, what, line, names
+        self.locals = types
+        self.prefix = prefix  # of the functions that are called
 
     def refuse(self, node: ast.AST, what: str) -> NoReturn:
         words = ast.unparse(node).splitlines()[0]
-        line = getattr(node, "lineno", 0) + self.function.__code__.co_firstlineno - 1
-        raise TranslationError(f"{self.function.__name__}, line {line}: {what} is not translated: {words}")
-
-    # --- statements ---
-
-    def statement(self, node: ast.stmt, indent: str) -> None:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return  # a docstring
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            self.assign(node.targets[0], node.value, indent)
-        elif isinstance(node, ast.For):
-            self.loop(node, indent)
-        elif isinstance(node, ast.Return) and node.value is not None and indent == "    ":
-            self.give_back(node.value, indent)
-        else:
-            self.refuse(node, "this statement")
-
-    def assign(self, target: ast.expr, value: ast.expr, indent: str) -> None:
-        if isinstance(target, ast.Name):
-            self.store(target, self.typed(value), indent)
-            return
-        if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)):
-            self.refuse(target, "this assignment")
-        if len(target.elts) != len(value.elts):
-            self.refuse(target, "an assignment of another length")
-        # All values first: the names on the left may stand on the right.
-        values = []
-        for expression in value.elts:
-            result = self.typed(expression)
-            name = f"new{self.temporaries}"
-            self.temporaries += 1
-            self.lines.append(f"{indent}const {result.type} {name} = {_bare(result.code)};")
-            values.append(_Value(name, result.type))
-        for name_node, result in zip(target.elts, values, strict=True):
-            self.store(name_node, result, indent)
-
-    def store(self, target: ast.expr, value: _Value, indent: str) -> None:
-        if not isinstance(target, ast.Name):
-            self.refuse(target, "this target")
-        known = self.locals.get(target.id)
-        if known is not None and known != value.type:
-            self.refuse(target, f"a {known} that becomes a {value.type}")
-        self.locals[target.id] = value.type
-        declared = "" if known else f"{value.type} "
-        self.lines.append(f"{indent}{declared}{target.id} = {_bare(value.code)};")
-
-    def loop(self, node: ast.For, indent: str) -> None:
-        """for _ in range(10): the counter must not be used."""
-        call = node.iter
-        if not (
-            isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"
-            and len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and type(call.args[0].value) is int
-            and isinstance(node.target, ast.Name) and node.target.id == "_" and not node.orelse
-        ):  # fmt: skip
-            self.refuse(node, "this loop")
-        outside = dict(self.locals)
-        self.lines.append(f"{indent}for (int round = 0; round < {call.args[0].value}; round++) {{")
-        for statement in node.body:
-            self.statement(statement, indent + "    ")
-        self.lines.append(indent + "}")
-        self.locals = outside  # what the loop declared ends with it, in C++
-
-    def give_back(self, node: ast.expr, indent: str) -> None:
-        values = [self.typed(e) for e in (node.elts if isinstance(node, ast.Tuple) else [node])]
-        self.results = tuple(value.type for value in values)
-        code = ", ".join(_bare(value.code) for value in values)
-        self.lines.append(f"{indent}return {{{code}}};" if len(values) > 1 else f"{indent}return {code};")
-
-    # --- expressions ---
+        line = getattr(node, "lineno", 0) + self.line - 1
+        raise TranslationError(f"{self.what}, line {line}: {what} is not translated: {words}")
 
     def typed(self, node: ast.expr) -> _Value:
         """An expression that has a type of its own; a lone Python number is a double, or not to be had."""
@@ -234,7 +151,7 @@ class _Function:
     def on_Name(self, node: ast.Name) -> _Value:
         if node.id in self.locals:
             return _Value(node.id, self.locals[node.id])
-        value = self.function.__globals__.get(node.id)
+        value = self.names.get(node.id)
         if type(value) not in _TYPES:
             self.refuse(node, "a name that is neither local nor a typed constant")
         return _Value(_literal(value, _TYPES[type(value)]), _TYPES[type(value)])
@@ -322,7 +239,8 @@ class _Function:
         signature = self.translator.add(callee, types)
         if len(signature.results) != 1:
             self.refuse(node, "a call that gives several numbers")
-        return _Value(f"{signature.name}({', '.join(_bare(a.code) for a in arguments)})", signature.results[0])
+        called = f"{self.prefix}{signature.name}({', '.join(_bare(a.code) for a in arguments)})"
+        return _Value(called, signature.results[0])
 
     def view(self, node: ast.Call, operand: ast.expr) -> _Value:
         value, kind = self.expression(operand), _TYPES.get(self.named(node.args[0]), "")
@@ -333,10 +251,111 @@ class _Function:
     def named(self, node: ast.expr) -> Any:
         """What a name, or a module's name and an attribute, stands for where the formula was written."""
         if isinstance(node, ast.Name) and node.id not in self.locals:
-            return self.function.__globals__.get(node.id, abs if node.id == "abs" else None)
+            return self.names.get(node.id, abs if node.id == "abs" else None)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            return getattr(self.function.__globals__.get(node.value.id), node.attr, None)
+            return getattr(self.names.get(node.value.id), node.attr, None)
         self.refuse(node, "this name")
+
+
+class _Function(_Expression):
+    """The translation of one function for one list of types."""
+
+    def __init__(
+        self, translator: Translator, function: Callable[..., Any], types: tuple[str, ...], name: str
+    ) -> None:
+        self.name = name
+        self.tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        assert isinstance(self.tree, ast.FunctionDef)
+        parameters = [argument.arg for argument in self.tree.args.args]
+        if len(parameters) != len(types):
+            raise TranslationError(f"{function.__name__}: {len(parameters)} arguments, {len(types)} types")
+        self.parameters = dict(zip(parameters, types, strict=True))
+        super().__init__(translator, function.__name__, function.__code__.co_firstlineno, function.__globals__,
+                         dict(self.parameters))
+        self.lines: list[str] = []
+        self.results: tuple[str, ...] = ()
+        self.temporaries = 0
+
+    def translate(self) -> tuple[str, Signature]:
+        assert isinstance(self.tree, ast.FunctionDef)
+        for statement in self.tree.body:
+            if self.results:
+                self.refuse(statement, "a statement after return")
+            self.statement(statement, "    ")
+        if not self.results:
+            self.refuse(self.tree, "a function without return")
+        signature = Signature(self.name, self.results)
+        parameters = ", ".join(f"{kind} {name}" for name, kind in self.parameters.items())
+        head = f"__device__ __forceinline__ {signature.type} {self.name}({parameters})\n{{\n"
+        if len(self.results) > 1:
+            members = " ".join(f"{kind} v{i};" for i, kind in enumerate(self.results))
+            head = f"struct {signature.type} {{ {members} }};\n\n{head}"
+        return head + "\n".join(self.lines) + "\n}\n", signature
+
+    # --- statements ---
+
+    def statement(self, node: ast.stmt, indent: str) -> None:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return  # a docstring
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            self.assign(node.targets[0], node.value, indent)
+        elif isinstance(node, ast.For):
+            self.loop(node, indent)
+        elif isinstance(node, ast.Return) and node.value is not None and indent == "    ":
+            self.give_back(node.value, indent)
+        else:
+            self.refuse(node, "this statement")
+
+    def assign(self, target: ast.expr, value: ast.expr, indent: str) -> None:
+        if isinstance(target, ast.Name):
+            self.store(target, self.typed(value), indent)
+            return
+        if not (isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)):
+            self.refuse(target, "this assignment")
+        if len(target.elts) != len(value.elts):
+            self.refuse(target, "an assignment of another length")
+        # All values first: the names on the left may stand on the right.
+        values = []
+        for expression in value.elts:
+            result = self.typed(expression)
+            name = f"new{self.temporaries}"
+            self.temporaries += 1
+            self.lines.append(f"{indent}const {result.type} {name} = {_bare(result.code)};")
+            values.append(_Value(name, result.type))
+        for name_node, result in zip(target.elts, values, strict=True):
+            self.store(name_node, result, indent)
+
+    def store(self, target: ast.expr, value: _Value, indent: str) -> None:
+        if not isinstance(target, ast.Name):
+            self.refuse(target, "this target")
+        known = self.locals.get(target.id)
+        if known is not None and known != value.type:
+            self.refuse(target, f"a {known} that becomes a {value.type}")
+        self.locals[target.id] = value.type
+        declared = "" if known else f"{value.type} "
+        self.lines.append(f"{indent}{declared}{target.id} = {_bare(value.code)};")
+
+    def loop(self, node: ast.For, indent: str) -> None:
+        """for _ in range(10): the counter must not be used."""
+        call = node.iter
+        if not (
+            isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"
+            and len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and type(call.args[0].value) is int
+            and isinstance(node.target, ast.Name) and node.target.id == "_" and not node.orelse
+        ):  # fmt: skip
+            self.refuse(node, "this loop")
+        outside = dict(self.locals)
+        self.lines.append(f"{indent}for (int round = 0; round < {call.args[0].value}; round++) {{")
+        for statement in node.body:
+            self.statement(statement, indent + "    ")
+        self.lines.append(indent + "}")
+        self.locals = outside  # what the loop declared ends with it, in C++
+
+    def give_back(self, node: ast.expr, indent: str) -> None:
+        values = [self.typed(e) for e in (node.elts if isinstance(node, ast.Tuple) else [node])]
+        self.results = tuple(value.type for value in values)
+        code = ", ".join(_bare(value.code) for value in values)
+        self.lines.append(f"{indent}return {{{code}}};" if len(values) > 1 else f"{indent}return {code};")
 
 
 def _bare(code: str) -> str:

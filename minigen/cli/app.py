@@ -13,9 +13,10 @@ from .suggest import did_you_mean
 __all__ = ["COMMANDS", "minigen"]
 
 COMMANDS = {
-    "train": "Train a GAN or a VAE on images, or a GPT on text, and show what it learned.",
+    "train": "Train a GAN or a VAE on images, a GPT or a VAE on text, and show what it learned.",
     "sample": "Draw new images, or write new text, with a trained model.",
-    "reconstruct": "Encode and decode held-out images with a trained VAE.",
+    "reconstruct": "Encode and decode held-out images or sentences with a trained VAE.",
+    "interpolate": "Go from one sentence to another through the latent space of a text VAE.",
     "evaluate": "Measure how good and how varied a trained model's images or texts are.",
     "features": "Train the feature net that evaluate measures with.",
     "data": "Look at a file of images: what is in it, what is wrong with it, what a run would see.",

@@ -33,7 +33,7 @@ def command() -> None:
     """Look at data before a model does."""
 
 
-@command.command("inspect")
+@command.command("inspect", short_help="What a file of images holds, and what is wrong with it.")
 @click.argument("file", metavar="mnist|FILE")
 @click.option("--data-dir", type=Place(str), metavar="DIR", help="Where MNIST lies. [default: $MINIGEN_DATA]")
 @click.option("--classes", type=Whole(1), metavar="N", help="Labels must be 0 to N - 1. [default: any from 0]")

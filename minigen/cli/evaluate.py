@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import DataError, UsageError
-from . import texts
+from . import sentences, texts
 from .options import MNIST, Place, Whole, data_options, hold_out, load_split, seed_option, source_of_run
 from .runs import find_model
 
@@ -67,7 +67,7 @@ class Contestant(NamedTuple):
 @click.option("-n", "count", type=Whole(1), metavar="N", help="How many samples. [default: 10000 images, 20 texts]")
 @seed_option(0, "samples, reference and intervals. [default: 0]")
 @data_options(None)
-@click.option("--text", type=Place(str), metavar="FILE", help="The text of a gpt that learned from a file.")
+@click.option("--text", type=Place(str), metavar="FILE", help="The text of a gpt or text-vae that learned from a file.")
 @click.option("--features", type=Place(str), metavar="FILE", help="Feature net, for data other than MNIST.")
 @click.option("--out", type=Place(Path), metavar="DIR", help="Folder for evaluation.png and .json. [default: RUN's]")
 def command(run: str, against: tuple[str, ...], count: int | None, seed: int, data: str | None, data_dir: str | None,
@@ -76,19 +76,21 @@ def command(run: str, against: tuple[str, ...], count: int | None, seed: int, da
 
     Prints a table and leaves evaluation.png and evaluation.json in the run folder. Every figure stands beside that of
     real images, which no model can be expected to beat, and of three cheats, which none should lose to. For a gpt it
-    prints how well held-out text is predicted, and how varied and how copied its own is, beside held-out text.
+    prints how well held-out text is predicted, and how varied and how copied its own is, beside held-out text; for a
+    text-vae also what z tells its decoder, and whether its posterior has collapsed.
     """
     from ..checkpoint import atomic_file
 
     start = time.monotonic()
     contestants = _contestants((run, *against))
     out = out or contestants[0].folder
-    if any(c.model.kind == texts.KIND for c in contestants):
+    if any(c.model.kind in texts.KINDS for c in contestants):
         _require_texts(contestants, {"data": data, "features": features})
-        texts.evaluate(contestants, count or TEXTS, seed, text, data_dir, out)
+        evaluate = texts.evaluate if contestants[0].model.kind == texts.GPT else sentences.evaluate
+        evaluate(contestants, count or TEXTS, seed, text, data_dir, out)
         return
     if text is not None:
-        raise UsageError("--text is for a gpt, but these models make images: leave it out")
+        raise UsageError("--text is for a gpt or a text-vae, but these models make images: leave it out")
     count = count or IMAGES
     source = data or source_of_run(contestants[0].folder)
     net, net_name = _feature_net(source, features)
@@ -115,12 +117,12 @@ def command(run: str, against: tuple[str, ...], count: int | None, seed: int, da
 
 
 def _require_texts(contestants: list[Contestant], given: dict[str, str | None]) -> None:
-    for contestant in contestants:
-        if contestant.model.kind != texts.KIND:
-            raise UsageError(f"{contestant.name} makes images and another run texts: evaluate them apart")
+    kinds = {contestant.model.kind for contestant in contestants}
+    if len(kinds) > 1:
+        raise UsageError(f"these runs are of different kinds ({', '.join(sorted(kinds))}): evaluate them apart")
     for name, value in given.items():
         if value is not None:
-            raise UsageError(f"--{name} is for images, but a gpt makes texts: leave it out")
+            raise UsageError(f"--{name} is for images, but a {kinds.pop()} makes texts: leave it out")
 
 
 def _contestants(names: tuple[str, ...]) -> list[Contestant]:

@@ -58,6 +58,8 @@ def _show_run(path: Path) -> None:
     click.echo(f"{path}: {_summary(path)}")
     for part in ("model", "training", "data", "test_data", "versions", "machine"):
         _section(part.replace("_", " "), record.get(part))
+    if "feedback" in record:
+        _section("feedback", {entry.pop("controller"): entry for entry in record["feedback"]})
     if RunFolder(path).diagnosis.exists():
         _section_of_lines("diagnosis", RunFolder(path).diagnosis)
     files = sorted(p.name + ("/" if p.is_dir() else "") for p in path.iterdir() if not p.name.startswith("."))

@@ -99,15 +99,22 @@ def data_options(default: str | None) -> Decorator:
 
 
 def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--text, --tokenizer, --vocabulary and --context."""
+    """--text, --tokenizer, --vocabulary and --context; of a text VAE also what works against the collapse."""
     for option in (
-        click.option("--context", type=Whole(1), metavar="N", help="gpt: tokens that it sees. [default: the preset's]"),
+        click.option("--word-dropout", type=float, metavar="F",
+                     help="text-vae: share of the decoder's input that is blanked. [default: the preset's]"),
+        click.option("--free", type=float, metavar="F",
+                     help="text-vae: nats that each latent dimension may carry without cost. [default: the preset's]"),
+        click.option("--anneal", type=Whole(0), metavar="N",
+                     help="text-vae: steps over which the weight of the KL rises. [default: two thirds of all]"),
+        click.option("--context", type=Whole(1), metavar="N",
+                     help="Text: tokens that it sees, or of the longest sentence. [default: the preset's]"),
         click.option("--vocabulary", type=Whole(257, 65536), metavar="N",
-                     help="gpt: symbols of the byte pairs. [default: 512]"),
+                     help="Text: symbols of the byte pairs. [default: gpt 512, text-vae 2048]"),
         click.option("--tokenizer", type=Name("tokenizer", lambda: TOKENIZERS), metavar="characters|bytes",
-                     help="gpt: characters, or byte pairs. [default: characters]"),
+                     help="Text: characters, or byte pairs. [default: gpt characters, text-vae bytes]"),
         click.option("--text", type=Place(str), metavar="austen|tinyshakespeare|FILE",
-                     help="gpt: what it learns from; a file is UTF-8. [default: austen]"),
+                     help="Text: what it learns from; a file is UTF-8. [default: austen]"),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -125,7 +132,7 @@ def load_split(data: str, data_dir: str | None, split: str, download: bool = Tru
     if data_dir is not None:
         raise UsageError(f"--data-dir is where MNIST lies, but --data is {data}: leave one of them out")
     if not Path(data).suffix and not Path(data).exists():
-        raise UsageError(f"--data {data}: neither 'mnist' nor a .npy or .npz file{did_you_mean(data, [MNIST])}")
+        raise UsageError(f"{data}: neither 'mnist' nor a .npy or .npz file{did_you_mean(data, [MNIST])}")
     return load_images(data) if split == "train" else None
 
 

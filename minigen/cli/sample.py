@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from . import sentences, texts
 from .options import Place, Whole, device_option, seed_option
 from .runs import find_model
 
@@ -17,16 +18,18 @@ __all__ = ["command"]
 
 _IMAGES = 64
 _TOKENS = 500
+_SENTENCES = 10
 
 
 @click.command("sample")
 @click.argument("run", metavar="RUN")
-@click.option("-n", "count", type=Whole(1, 10_000), metavar="N", help="How many. [default: 64 images, 1 text]")
+@click.option("-n", "count", type=Whole(1, 10_000), metavar="N",
+              help="How many. [default: 64 images, 1 text, 10 sentences]")
 @seed_option(0, "the noise. [default: 0]")
 @click.option("--out", type=Place(Path), metavar="FILE", help="A .png, or .npy for the numbers; of text a .txt.")
 @click.option("--prompt", metavar="TEXT", help="Text: what it goes on from.")
 @click.option("--length", type=Whole(1, 1_000_000), metavar="N", help=f"Text: tokens at most. [default: {_TOKENS}]")
-@click.option("--temperature", type=float, metavar="F", help="Text: the lower, the likelier. [default: 1]")
+@click.option("--temperature", type=float, metavar="F", help="Text: the lower, the likelier. [default: 1; text-vae 0]")
 @click.option("--top-k", type=int, metavar="N", help="Text: only among the N likeliest tokens.")
 @click.option("--top-p", type=float, metavar="F", help="Text: only among the likeliest that together reach F.")
 @click.option("--stop", metavar="TEXT", help="Text: end before this.")
@@ -41,7 +44,9 @@ def command(run: str, count: int | None, seed: int, out: Path | None, device: st
     model_file, folder = find_model(run)
     model: Any = load(model_file, device)
     given = {name: value for name, value in text.items() if value is not None}
-    if hasattr(model, "stream"):
+    if model.kind == texts.TEXT_VAE:
+        sentences.sample(model, count or _SENTENCES, seed, out, given)
+    elif hasattr(model, "stream"):
         _write_text(model.eval(), count or 1, seed, out, given)
     elif given:
         option = next(iter(given)).replace("_", "-")

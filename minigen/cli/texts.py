@@ -1,4 +1,5 @@
-"""What `minigen train` does otherwise where the model learns from text, and the texts that a person names."""
+"""What `minigen train` does otherwise where the model learns from text, the texts that a person names, and a GPT's
+figures. Those of a text VAE, and what else it does, are in `sentences`."""
 
 from __future__ import annotations
 
@@ -14,25 +15,30 @@ from ..errors import UsageError
 from .suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from ..data import RawText, TextDataset
+    from ..data import RawText, SentenceDataset, TextDataset, Tokenizer
 
-__all__ = ["KIND", "as_before", "evaluate", "load", "load_named", "require_fit", "settings"]
+__all__ = ["GPT", "KINDS", "TEXT_VAE", "Run", "as_before", "evaluate", "load", "load_named", "require_fit", "settings",
+           "text_of_run"]
 
-KIND = "gpt"
+GPT, TEXT_VAE = KINDS = ("gpt", "text-vae")
 _LENGTH = 500  # tokens of a text that is judged
 _OPTIONS = ("text", "tokenizer", "vocabulary", "context")
+_VAE_OPTIONS = ("word_dropout", "free", "anneal")
+_VOCABULARY = {GPT: 512, TEXT_VAE: 2048}
 
 
 def require_fit(kind: str, given: dict[str, Any]) -> None:
     """Raise UsageError for an option that this kind of model has no use for."""
-    from ..models import GPT
+    from ..models import MODELS
 
-    if kind == KIND and given["preset"] is not None and given["preset"] not in GPT.PRESETS:
-        raise UsageError(f"GPT has no preset {given['preset']!r}: choose from {', '.join(GPT.PRESETS)}")
-    if kind == KIND and given["data"] is not None:
-        raise UsageError("--data names images, but a gpt learns from text: name one with --text")
-    if kind != KIND and (named := [name for name in _OPTIONS if given[name] is not None]):
-        raise UsageError(f"--{named[0]} is for a gpt, but a {kind} learns from images: leave it out")
+    if kind in KINDS and given["preset"] is not None and given["preset"] not in MODELS[kind].PRESETS:
+        raise UsageError(f"a {kind} has no preset {given['preset']!r}: choose from {', '.join(MODELS[kind].PRESETS)}")
+    if kind in KINDS and given["data"] is not None:
+        raise UsageError(f"--data names images, but a {kind} learns from text: name one with --text")
+    if kind not in KINDS and (named := [name for name in _OPTIONS if given[name] is not None]):
+        raise UsageError(f"--{named[0]} is for a gpt or a text-vae, but a {kind} learns from images: leave it out")
+    if kind != TEXT_VAE and (named := [name for name in _VAE_OPTIONS if given[name] is not None]):
+        raise UsageError(f"--{named[0].replace('_', '-')} is for a text-vae, and this is a {kind}: leave it out")
     if given["vocabulary"] is not None and given["tokenizer"] == "characters":
         raise UsageError("--vocabulary is the number of byte pairs: give --tokenizer bytes, or leave it out")
 
@@ -47,37 +53,48 @@ def load_named(name: str, data_dir: str | None) -> RawText:
     return load_text(name, data_dir=data_dir)
 
 
-def load(given: dict[str, Any], reporter: Any) -> tuple[TextDataset, TextDataset]:
+def load(kind: str, given: dict[str, Any],
+         reporter: Any) -> tuple[TextDataset, TextDataset] | tuple[SentenceDataset, SentenceDataset]:
     """The two parts of the text, cut by the tokenizer that was asked for, or by that of the run that goes on."""
-    from ..data import BytePairTokenizer, CharacterTokenizer, split_text, tokenizer_from
+    from ..data import split_sentences, split_text, tokenizer_from
     from ..data.text import AUSTEN
-    from ..models import GPT
+    from ..models import MODELS
 
     raw = load_named(given["text"] or AUSTEN, given["data_dir"])
     reporter.notice(raw.note)
     before = given.get("settings")
-    if before is not None:
-        tokenizer = tokenizer_from(before["tokenizer"])
-    elif given["tokenizer"] == "bytes" or given["vocabulary"] is not None:
-        tokenizer = BytePairTokenizer.train(raw.text, given["vocabulary"] or 512)
-    else:
-        tokenizer = CharacterTokenizer(raw.text)
-    preset = GPT.PRESETS.get(given["preset"] or "default", {})
-    context = before["context"] if before else given["context"] or preset.get("context", GPT.Config.context)
-    return split_text(raw, context, tokenizer)
+    tokenizer = tokenizer_from(before["tokenizer"]) if before is not None else _new_tokenizer(kind, given, raw.text)
+    model: Any = MODELS[kind]
+    preset = model.PRESETS.get(given["preset"] or "default", {})
+    context = before["context"] if before else given["context"] or preset.get("context", model.Config.context)
+    return split_text(raw, context, tokenizer) if kind == GPT else split_sentences(raw, context, tokenizer)
 
 
-def settings(data: TextDataset, steps: int) -> dict[str, Any]:
-    """The fields of the config that follow from the text; the learning rate falls over all `steps`."""
-    return {"tokenizer": data.tokenizer.describe(), "context": data.context, "steps": steps,
-            "warmup": max(1, min(100, steps // 10))}
+def _new_tokenizer(kind: str, given: dict[str, Any], text: str) -> Tokenizer:
+    from ..data import BytePairTokenizer, CharacterTokenizer
+
+    by_default = "characters" if kind == GPT and given["vocabulary"] is None else "bytes"
+    if (given["tokenizer"] or by_default) == "bytes":
+        return BytePairTokenizer.train(text, given["vocabulary"] or _VOCABULARY[kind])
+    return CharacterTokenizer(text)
+
+
+def settings(kind: str, given: dict[str, Any], data: TextDataset | SentenceDataset, steps: int) -> dict[str, Any]:
+    """The fields of the config that follow from the text and from options; the learning rate falls over all `steps`."""
+    found = {"tokenizer": data.tokenizer.describe(), "context": data.context, "steps": steps,
+             "warmup": max(1, min(100, steps // 10))}
+    if kind == TEXT_VAE:
+        if (given["preset"] or "default") == "default":
+            found["anneal"] = 2 * steps // 3
+        found |= {name: given[name] for name in _VAE_OPTIONS if given[name] is not None}
+    return found
 
 
 def as_before(record: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """For a run that goes on: its text, unless named again; UsageError where its place is not known."""
-    for name in ("tokenizer", "vocabulary", "context", "preset"):
+    for name in ("tokenizer", "vocabulary", "context", "preset", *_VAE_OPTIONS):
         if given[name] is not None:
-            raise UsageError(f"--{name} cannot be changed in a run that goes on: leave it out")
+            raise UsageError(f"--{name.replace('_', '-')} cannot be changed in a run that goes on: leave it out")
     if given["text"] is None and record["data"]["source"] == "file":
         raise UsageError(f"the run was trained on {record['data']['name']}: say where that text is with --text FILE")
     return {"text": given["text"] or record["data"]["name"].removesuffix("-train"), "data": None,
@@ -95,7 +112,9 @@ _FIGURES = (
 )
 
 
-class _Run(Protocol):
+class Run(Protocol):
+    """A run that is judged."""
+
     @property
     def name(self) -> str: ...
     @property
@@ -104,7 +123,7 @@ class _Run(Protocol):
     def model(self) -> Any: ...
 
 
-def evaluate(runs: Sequence[_Run], count: int, seed: int, text: str | None, data_dir: str | None, out: Path) -> None:
+def evaluate(runs: Sequence[Run], count: int, seed: int, text: str | None, data_dir: str | None, out: Path) -> None:
     """Print the figures of `count` samples of each run, and leave them in evaluation.json.
 
     All are held against the text of the first run, or the one that is named.
@@ -113,7 +132,7 @@ def evaluate(runs: Sequence[_Run], count: int, seed: int, text: str | None, data
     from ..data import split_text, text_parts
     from ..metrics import evaluate_text
 
-    raw = load_named(text or _text_of_run(runs[0].folder), data_dir)
+    raw = load_named(text or text_of_run(runs[0].folder), data_dir)
     train, held_out = text_parts(raw)
     figures = {}
     for run in runs:
@@ -141,7 +160,7 @@ def _print(figures: Mapping[str, Mapping[str, float]]) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _text_of_run(folder: Path) -> str:
+def text_of_run(folder: Path) -> str:
     """The text that the run's record names, if it is not a file, whose place it does not tell: UsageError."""
     from ..data.text import AUSTEN
     from ..training import RunFolder

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import texts
+from . import sentences, texts
+from .feedback import controllers, feedback_options
 from .options import (
     MNIST,
     Place,
@@ -27,8 +28,9 @@ from .runs import latest_run, new_run
 from .suggest import Name
 
 if TYPE_CHECKING:
-    from ..data import Dataset, TextDataset
+    from ..data import Dataset
     from ..training import Trainable
+    from ..training.checks import Data
 
 __all__ = ["command"]
 
@@ -46,41 +48,47 @@ def _presets() -> list[str]:
 
 
 @click.command("train")
-@click.argument("kind", type=Name("model", _kinds), metavar="{gan,vae,gpt}")
+@click.argument("kind", type=Name("model", _kinds), metavar="{gan,vae,gpt,text-vae}")
 @click.option("--preset", type=Name("preset", _presets), metavar="NAME", help="default, or the document's networks.")
 @click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data. [default: the preset's]")
-@click.option("--batch-size", type=Whole(1), metavar="N", help="Images or windows a step. [default: the preset's]")
+@click.option("--batch-size", type=Whole(1), metavar="N",
+              help="Images, windows or sentences a step. [default: the preset's]")
 @seed_option(None, "weights, order and noise. [default: 0]")
 @click.option("--lr", type=Positive(), metavar="F", help="Learning rate of Adam. [default: the preset's]")
 @data_options(None)
 @text_options
+@feedback_options
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or the latest of that name.")
 @device_option
 @click.option("--compile/--no-compile", "compiled", default=None,
-              help="Run the step as a compiled program, or as it is written. [default: compile]")
+              help="Run the step as a compiled program, or as it is written. [default: compile on the cpu]")
 @click.option("--doctor/--no-doctor", default=True, help="gan: say what goes wrong, and since when. [default: doctor]")
 @click.option("--quiet", is_flag=True, help="Print nothing but the last lines.")
 def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool, **given: Any) -> None:
-    """Train a GAN or a VAE on images, or a GPT on text, and show what it learned.
+    """Train a GAN or a VAE on images, a GPT or a VAE on text, and show what it learned.
 
     Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
     """
     from ..backend import require_device
     from ..training import RunFolder, train
+    from ..training.feedback import controllers_of
     from .progress import announcing, make_reporter
 
     require_device(device)
     texts.require_fit(kind, given)
+    feedback = controllers(given)
     name = f"{kind}-{given['preset'] or 'default'}"
     if resume:
         out = out or latest_run(name)
-        given = _as_before(RunFolder(out).read_record(), kind, out, given)
+        record = RunFolder(out).read_record()
+        given = _as_before(record, kind, out, given)
+        feedback = feedback or controllers_of(record.get("feedback", []))
     out = out or new_run(name)
     if not resume:
         RunFolder(out).require_free()
     reporter = make_reporter(quiet)
-    data, test = texts.load(given, reporter) if kind == texts.KIND else _load(given, reporter)
+    data, test = texts.load(kind, given, reporter) if kind in texts.KINDS else _load(given, reporter)
     with announcing(reporter):
         model = _build(kind, given, data)
         epochs, batch_size = _schedule(model, given, len(data))
@@ -95,11 +103,12 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             test_images=test,
             resume=resume,
             report=reporter,
-            compile=given["compiled"] is not False,
+            compile=device == "cpu" if given["compiled"] is None else given["compiled"],
             doctor=given["doctor"],
             device=device,
+            feedback=feedback,
         )
-    _conclude(kind, out, history.rows[-1], epochs, time.monotonic() - start)
+    _conclude(model, out, history.rows[-1], len(history), time.monotonic() - start)
     _suggest(kind, out, epochs, given, device)
 
 
@@ -114,7 +123,7 @@ def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, An
     before: dict[str, Any] = {name: training[name] for name in ("epochs", "batch_size", "seed")}
     before["compiled"] = training.get("compiled")
     before["lr"] = record["model"]["config"].get("lr")
-    if kind == texts.KIND:
+    if kind in texts.KINDS:
         before.update(texts.as_before(record, given))
     else:
         before["data"] = given["data"] or source_of_run(out)
@@ -136,18 +145,18 @@ def _load(given: dict[str, Any], reporter: Any) -> tuple[Dataset, Dataset | None
     return data, load_split(source, given["data_dir"], "test", download=not data.is_sample)
 
 
-def _build(kind: str, given: dict[str, Any], data: Dataset | TextDataset) -> Trainable:
-    from ..data import TextDataset
+def _build(kind: str, given: dict[str, Any], data: Data) -> Trainable:
+    from ..data import Dataset
     from ..models import MODELS
 
     make: Any = MODELS[kind]
     changes = {name: given[name] for name in ("seed", "lr") if given[name] is not None}
     if "settings" in given:
         return make(**{**given["settings"], **changes})
-    if isinstance(data, TextDataset):
+    if not isinstance(data, Dataset):
         epochs, batch_size = _schedule(make, given, len(data))
         steps = epochs * math.ceil(len(data) / batch_size)
-        return make.preset(given["preset"] or "default", **texts.settings(data, steps), **changes)
+        return make.preset(given["preset"] or "default", **texts.settings(kind, given, data, steps), **changes)
     return make.preset(given["preset"] or "default", image_shape=data.images.shape[1:], **changes)
 
 
@@ -162,16 +171,18 @@ def _schedule(model: Any, given: dict[str, Any], images: int) -> tuple[int, int]
     return math.ceil(preset["steps"] / math.ceil(images / batch_size)), batch_size
 
 
-def _conclude(kind: str, out: Path, last: dict[str, float], epochs: int, seconds: float) -> None:
-    """What came of it, in two lines."""
+def _conclude(model: Any, out: Path, last: dict[str, float], epochs: int, seconds: float) -> None:
+    """What came of it, in two lines; of a text VAE in one more, whether its posterior has collapsed."""
     from ..training.report import figures
 
     shown = {name: value for name, value in last.items() if name.startswith("test_")} or {
         name: value for name, value in last.items() if name not in ("epoch", "step", "images_per_second", "seconds")
     }
     pictures = sorted(path.name for path in out.iterdir() if path.suffix in (".png", ".gif", ".txt"))
-    click.echo(f"trained {kind}, {epochs} epoch{'s' if epochs > 1 else ''}, {seconds:.1f} s: {figures(shown)}")
-    click.echo(f"{'samples and ' if kind == texts.KIND else ''}pictures in {out}: {', '.join(pictures)}")
+    click.echo(f"trained {model.kind}, {epochs} epoch{'s' if epochs > 1 else ''}, {seconds:.1f} s: {figures(shown)}")
+    if model.kind == texts.TEXT_VAE:
+        click.echo(sentences.verdict(model, {name.removeprefix("test_"): value for name, value in last.items()}))
+    click.echo(f"{'samples and ' if model.kind in texts.KINDS else ''}pictures in {out}: {', '.join(pictures)}")
 
 
 def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: str) -> None:
@@ -179,12 +190,14 @@ def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: s
     run = shlex.quote(str(out))
     options = {"--data": given["data"] if given["data"] != MNIST else None, "--data-dir": given["data_dir"],
                "--device": device if device != "cpu" else None}  # fmt: skip
-    if kind == texts.KIND:
+    if kind in texts.KINDS:
         options["--data"] = None
         options["--text"] = given["text"]
     data = "".join(f" {option} {shlex.quote(value)}" for option, value in options.items() if value)
     click.echo("next, for example:")
-    click.echo(f"  minigen sample {run} --seed 1{' --temperature 0.8' if kind == texts.KIND else ''}")
-    if kind == "vae":
+    click.echo(f"  minigen sample {run} --seed 1{' --temperature 0.8' if kind == texts.GPT else ''}")
+    if kind in ("vae", texts.TEXT_VAE):
         click.echo(f"  minigen reconstruct {run}{data}")
+    if kind == texts.TEXT_VAE:
+        click.echo(f"  minigen interpolate {run} 'I am very happy.' 'She was not at home.'")
     click.echo(f"  minigen train {kind} --resume --out {run} --epochs {2 * epochs}{data}")

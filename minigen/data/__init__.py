@@ -15,6 +15,7 @@ from minigen.data.idx import read_idx
 from minigen.data.loader import Loader, permutation
 from minigen.data.mnist import load_mnist, mnist
 from minigen.data.pipeline import Binarise, Normalise, Pipeline
+from minigen.data.sentences import SentenceDataset, pack, sentences, split_sentences
 from minigen.data.text import RawText, TextDataset, load_text, read_text, split_text, text_parts
 from minigen.data.tokenizer import BytePairTokenizer, CharacterTokenizer, Tokenizer, tokenizer_from
 from minigen.data.transforms import (
@@ -40,6 +41,7 @@ __all__ = [
     "RawText",
     "Rotate",
     "Scale",
+    "SentenceDataset",
     "Shear",
     "Shift",
     "TextDataset",
@@ -51,9 +53,12 @@ __all__ = [
     "load_raw",
     "load_text",
     "mnist",
+    "pack",
     "permutation",
     "read_idx",
     "read_text",
+    "sentences",
+    "split_sentences",
     "split_text",
     "text_parts",
     "to_symmetric",

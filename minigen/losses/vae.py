@@ -37,7 +37,8 @@ from ..errors import ShapeError
 from ..tensor import Tensor, TensorLike
 
 __all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "importance_weighted",
-           "kl_normal", "kl_normal_literal", "log_importance_weights", "negative_elbo", "one_draw", "reparameterise"]
+           "kl_free_bits", "kl_normal", "kl_normal_literal", "log_importance_weights", "negative_elbo", "one_draw",
+           "reparameterise"]
 
 
 def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
@@ -55,6 +56,18 @@ def kl_normal(mu: Tensor, log_var: Tensor, *, per_sample: bool = False) -> Tenso
     """
     _same(mu, log_var, "mu", "log_var")
     return _nats(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), per_sample)
+
+
+def kl_free_bits(mu: Tensor, log_var: Tensor, free: float) -> Tensor:
+    """sum_j max(free, mean over the batch of KL_j), KL_j = 1/2 (mu_j^2 + sigma_j^2 - log sigma_j^2 - 1).
+
+    In place of the KL it lets every latent dimension carry `free` nats without cost, so that none is given up before
+    the decoder has learned to use it. At least KL(q || p), and with free = 0 equal to it. Kingma et al. 2016,
+    arXiv:1606.04934, appendix C.8, equation 15.
+    """
+    _same(mu, log_var, "mu", "log_var")
+    each = ops.mean(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), axis=0)
+    return ops.sum(ops.maximum(each, free))
 
 
 def kl_normal_literal(mu: Tensor, sigma: Tensor, *, per_sample: bool = False) -> Tensor:

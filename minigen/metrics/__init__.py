@@ -4,7 +4,7 @@
     quality     inception, frechet, kernel; precision and density in manifold
     variety     recall and coverage in manifold; classes
     memory      copies: the nearest training images
-    likelihood  vae; parzen, and why not to trust it
+    likelihood  vae, sentences; parzen, and why not to trust it
     honesty     interval: bootstrap; cheats: what scores without having learned anything
 
 >>> train, test = mg.data.mnist("train")[0], mg.data.mnist("test")[0]              # doctest: +SKIP
@@ -28,13 +28,15 @@ from .kernel import kernel_distance
 from .manifold import Manifold, ManifoldFigures, manifold_figures
 from .neighbours import Cloud, nearest
 from .parzen import parzen_log_likelihood
+from .sentences import SentenceFigures, posterior_verdict, sentence_figures
 from .shipped import mnist_classifier
-from .text import bleu, copying, distinct, evaluate_text, longest_copy, self_bleu
+from .text import bleu, copying, distinct, evaluate_text, known_words, longest_copy, recovered_words, self_bleu
 from .vae import VAEFigures, active_units, importance_weighted_bound, vae_figures
 
 __all__ = ["ClassHistogram", "Classifier", "ClassifierConfig", "Cloud", "Copies", "Estimate", "Judge", "Manifold",
-           "ManifoldFigures", "Moments", "VAEFigures", "Verdict", "active_units", "bleu", "bootstrap",
-           "bootstrap_mean", "class_histogram", "copies", "copying", "distinct", "evaluate_text", "fit_classifier",
-           "frechet_distance", "frechet_gaussians", "frechet_over_n", "importance_weighted_bound", "inception_score",
-           "kernel_distance", "load_classifier", "longest_copy", "manifold_figures", "mnist_classifier", "moments",
-           "nearest", "nearest_training", "parzen_log_likelihood", "save_classifier", "self_bleu", "vae_figures"]
+           "ManifoldFigures", "Moments", "SentenceFigures", "VAEFigures", "Verdict", "active_units", "bleu",
+           "bootstrap", "bootstrap_mean", "class_histogram", "copies", "copying", "distinct", "evaluate_text",
+           "fit_classifier", "frechet_distance", "frechet_gaussians", "frechet_over_n", "importance_weighted_bound",
+           "inception_score", "kernel_distance", "known_words", "load_classifier", "longest_copy", "manifold_figures",
+           "mnist_classifier", "moments", "nearest", "nearest_training", "parzen_log_likelihood", "posterior_verdict",
+           "recovered_words", "save_classifier", "self_bleu", "sentence_figures", "vae_figures"]

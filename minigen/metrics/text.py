@@ -17,7 +17,8 @@ import numpy as np
 
 from ..errors import UsageError
 
-__all__ = ["bleu", "copying", "distinct", "evaluate_text", "longest_copy", "self_bleu", "words"]
+__all__ = ["bleu", "copying", "distinct", "evaluate_text", "known_words", "longest_copy", "recovered_words",
+           "self_bleu", "words"]
 
 _WORDS = re.compile(r"\w+|[^\w\s]")
 
@@ -103,6 +104,22 @@ def copying(texts: Sequence[str], train: str, held_out: str) -> dict[str, float]
         passages.append(held_out[start:start + len(text)])
     return {"longest_copy": float(max(len(longest_copy(text, train)) for text in texts)),
             "ordinary_copy": float(max(len(longest_copy(text, train)) for text in passages))}
+
+
+def known_words(texts: Sequence[str], source: str) -> float:
+    """The share of the words of `texts` that occur in `source`: 1 where all are real words, 0 where there is none.
+
+    Marks are not counted.
+    """
+    known = set(words(source))
+    found = [word for text in texts for word in words(text) if word[0].isalnum()]
+    return sum(word in known for word in found) / max(1, len(found))
+
+
+def recovered_words(texts: Sequence[str], copies: Sequence[str]) -> float:
+    """The share of the words and marks of `texts` that their copies have too, each as often: 1 where all come back."""
+    pairs = [(_ngrams(words(text), 1), _ngrams(words(copy), 1)) for text, copy in zip(texts, copies, strict=True)]
+    return sum((text & copy).total() for text, copy in pairs) / max(1, sum(text.total() for text, _ in pairs))
 
 
 def evaluate_text(model: _Evaluated, windows: np.ndarray, samples: Sequence[str], train: str,

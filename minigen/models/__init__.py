@@ -12,12 +12,13 @@ from .base import GenerativeModel
 from .gan import GAN, GANConfig
 from .generate import Sampling
 from .gpt import GPT, GPTConfig
+from .text_vae import TextVAE, TextVAEConfig
 from .vae import VAE, VAEConfig
 
-__all__ = ["GAN", "GPT", "MODELS", "VAE", "GANConfig", "GPTConfig", "GenerativeModel", "Sampling", "VAEConfig", "load",
-           "rebuild"]
+__all__ = ["GAN", "GPT", "MODELS", "VAE", "GANConfig", "GPTConfig", "GenerativeModel", "Sampling", "TextVAE",
+           "TextVAEConfig", "VAEConfig", "load", "rebuild"]
 
-MODELS: dict[str, type[GenerativeModel]] = {"gan": GAN, "vae": VAE, "gpt": GPT}
+MODELS: dict[str, type[GenerativeModel]] = {"gan": GAN, "vae": VAE, "gpt": GPT, "text-vae": TextVAE}
 
 
 def load(path: str | os.PathLike[str], device: str = "cpu") -> GenerativeModel:

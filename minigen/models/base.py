@@ -63,6 +63,7 @@ class GenerativeModel(Module):
     """
 
     kind: ClassVar[str]
+    unit: ClassVar[str] = "images"  # what it is trained on, in the word of the data set that holds them
     Config: ClassVar[type]
     PRESETS: ClassVar[dict[str, dict[str, Any]]]  # config fields that a preset changes
     TRAINING: ClassVar[dict[str, dict[str, int]]]  # how long and in what batches a preset is meant to be trained

@@ -12,9 +12,11 @@ from ..autograd import no_grad
 from ..errors import UsageError
 from ..losses import gan as losses
 from ..nn import Dense, Module, Sequential, Tanh
+from ..ops import mean, sign
 from ..optim import EMA, Adam
 from ..random import Generator
 from ..tensor import Tensor
+from .augment import Augmentation
 from .base import GenerativeModel, Images, Losses, figures, intensities, require_count
 from .networks import hidden_layers
 
@@ -57,6 +59,8 @@ class GAN(GenerativeModel):
     TRAINING = {"default": {"steps": 20000, "batch_size": 32}, "document": {"steps": 50000, "batch_size": 64}}
 
     config: GANConfig
+    augmentation: Augmentation | None = None  # what the discriminator sees images through, real and generated alike
+    watched: bool = False  # whether train_step also gives the signs of the discriminator's logits
 
     def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
@@ -91,22 +95,29 @@ class GAN(GenerativeModel):
         """One step of the discriminator, then one of the generator (Goodfellow et al. 2014, Algorithm 1, k = 1).
 
         The same fakes serve both: drawing them twice would cost a forward pass and change nothing on average.
+        Where the GAN is `watched`, also E[sign(logit)] of real and of fake images, before the discriminator's step.
         """
         self.check_images(images)
         real = self.preprocess(images)
         # At least two: a single image, such as an epoch's last, has no variance for batch normalisation.
         fake = self.generator(self.noise.normal((max(len(real), 2), self.config.latent), device=self.device))
 
-        d_loss = losses.discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()),
-                                           real_label=self.config.real_label)
-        self._update("discriminator", d_loss + self._penalty(real))
+        seen = self._seen(real)
+        real_logits, fake_logits = self.discriminator(seen), self.discriminator(self._seen(fake.detach()))
+        d_loss = losses.discriminator_loss(real_logits, fake_logits, real_label=self.config.real_label)
+        self._update("discriminator", d_loss + self._penalty(seen))
 
         with self.discriminator.frozen():
-            g_loss = losses.generator_loss(self.discriminator(fake), form=self.config.form)
+            g_loss = losses.generator_loss(self.discriminator(self._seen(fake)), form=self.config.form)
             self._update("generator", g_loss)
         if self._ema is not None:
             self._ema.update()
-        return figures(discriminator_loss=d_loss, generator_loss=g_loss)
+        signs = {"real_sign": mean(sign(real_logits)), "fake_sign": mean(sign(fake_logits))} if self.watched else {}
+        return figures(discriminator_loss=d_loss, generator_loss=g_loss, **signs)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """The images (N, H W) as the discriminator sees them while it trains."""
+        return images if self.augmentation is None else self.augmentation(images)
 
     def _penalty(self, real: Tensor) -> Tensor | float:
         """The R1 penalty where it is due: every `r1_every` steps, and then as many times as strong."""

@@ -10,7 +10,6 @@ is shared by input and output (Press & Wolf 2017, arXiv:1608.05859). How text is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,16 +20,15 @@ from ..autograd import no_grad
 from ..data.tokenizer import BytePairTokenizer, Tokenizer, tokenizer_from
 from ..errors import ShapeError, UsageError
 from ..losses import text as losses
-from ..nn import GELU, Dense, Dropout, Embedding, KeyValueCache, LayerNorm, Module, SelfAttention
-from ..nn.init import normal
+from ..nn import Block, Dropout, Embedding, KeyValueCache, LayerNorm
 from ..ops import swap_last
-from ..optim import AdamW, Cosine, Warmup, clip_norm
-from ..random import Generator
+from ..optim import Cosine, Warmup, clip_norm
 from ..tensor import Tensor
 from .base import GenerativeModel, Losses, figures
 from .generate import PLAIN, Sampling, complete, stream
+from .networks import decayed_matrices
 
-__all__ = ["GPT", "Block", "GPTConfig"]
+__all__ = ["GPT", "GPTConfig"]
 
 Windows = np.ndarray | Tensor  # (N, T + 1) integers: T tokens to read, each with the one after it
 CHUNK = 64  # windows at a time outside training
@@ -59,32 +57,11 @@ class GPTConfig:
     seed: int = 0
 
 
-class Block(Module):
-    """x <- x + attention(norm_1(x)),  x <- x + W_2 gelu(W_1 norm_2(x) + b_1) + b_2
-
-    The hidden layer is four times as wide as x. Weights start from N(0, 0.02^2), those that write to x from a standard
-    deviation 1 / sqrt(2 layers) of that, so that the sum of all writes has the variance of one (GPT-2, section 2.3).
-    """
-
-    def __init__(self, c: GPTConfig, rng: Generator, noise: Generator) -> None:
-        inner, outer = normal(0.02), normal(0.02 / math.sqrt(2 * c.layers))
-        self.norm_1, self.norm_2 = LayerNorm(c.width), LayerNorm(c.width)
-        self.attention = SelfAttention(c.width, c.heads, init=inner, init_out=outer, rng=rng)
-        self.up = Dense(c.width, 4 * c.width, init=inner, rng=rng)
-        self.gelu = GELU()
-        self.down = Dense(4 * c.width, c.width, init=outer, rng=rng)
-        self.dropout = Dropout(c.dropout, noise)
-
-    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        h = self.norm_1(x)
-        x = x + self.dropout(self.attention(h) if cache is None else self.attention.extend(h, cache))
-        return x + self.dropout(self.down(self.gelu(self.up(self.norm_2(x)))))
-
-
 class GPT(GenerativeModel):
     """A language model p(x_t | x_1 .. x_{t-1}) over the symbols of its tokenizer."""
 
     kind = "gpt"
+    unit = "windows"
     Config = GPTConfig
     PRESETS = {
         "default": {},
@@ -103,14 +80,10 @@ class GPT(GenerativeModel):
         self.tokens = Embedding(self.tokenizer.size, c.width, rng=rng)
         self.positions = Embedding(c.context, c.width, rng=rng)
         self.dropout = Dropout(c.dropout, self.noise)
-        self.blocks = [Block(c, rng, self.noise) for _ in range(c.layers)]
+        self.blocks = [Block(c.width, c.heads, c.layers, dropout=c.dropout, rng=rng, noise=self.noise)
+                       for _ in range(c.layers)]
         self.norm = LayerNorm(c.width)
-        matrices = [p for p in self.parameters() if p.ndim == 2]
-        vectors = [p for p in self.parameters() if p.ndim != 2]
-        self.optimizers = {
-            "matrices": AdamW(matrices, c.lr, (0.9, c.beta2), weight_decay=c.weight_decay),
-            "vectors": AdamW(vectors, c.lr, (0.9, c.beta2), weight_decay=0.0),
-        }
+        self.optimizers = decayed_matrices(self.parameters(), c.lr, c.beta2, c.weight_decay)
         self.schedule = Warmup(c.warmup, Cosine(max(1, c.steps - c.warmup), floor=0.1))
         self.to(device)
 

@@ -1,13 +1,17 @@
-"""The dense networks that the models are made of."""
+"""What several models are made of: dense networks, and the optimizers of those that learn from text."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from ..errors import UsageError
 from ..nn import BatchNorm, Dense, Dropout, LeakyReLU, Module, Tanh
 from ..nn.init import glorot_uniform, lecun_uniform
+from ..optim import AdamW, Optimizer
 from ..random import Generator
+from ..tensor import Parameter
 
-__all__ = ["hidden_layers"]
+__all__ = ["decayed_matrices", "hidden_layers"]
 
 
 def hidden_layers(sizes: tuple[int, ...], rng: Generator, *, slope: float, activation: str = "relu",
@@ -29,3 +33,11 @@ def hidden_layers(sizes: tuple[int, ...], rng: Generator, *, slope: float, activ
         if dropout:
             layers.append(Dropout(dropout, noise))
     return layers
+
+
+def decayed_matrices(parameters: Iterable[Parameter], lr: float, beta2: float, decay: float) -> dict[str, Optimizer]:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) in two parts: weight decay acts on matrices alone."""
+    parameters = list(parameters)
+    matrices, vectors = [p for p in parameters if p.ndim == 2], [p for p in parameters if p.ndim != 2]
+    return {"matrices": AdamW(matrices, lr, (0.9, beta2), weight_decay=decay),
+            "vectors": AdamW(vectors, lr, (0.9, beta2), weight_decay=0.0)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..errors import ShapeError, UsageError
+from ..host import HostNumber
 from ..losses import vae as losses
 from ..nn import Dense, Sequential, Tanh
 from ..ops import broadcast_to, mean, sigmoid
@@ -60,6 +61,7 @@ class VAE(GenerativeModel):
     TRAINING = {"default": {"epochs": 10, "batch_size": 128}, "document": {"epochs": 20, "batch_size": 128}}
 
     config: VAEConfig
+    beta = HostNumber()  # config.beta, unless a controller moves it
 
     def __init__(self, *, device: str = "cpu", **settings: Any) -> None:
         rng = self.configure(settings)
@@ -68,6 +70,7 @@ class VAE(GenerativeModel):
             raise UsageError(f"likelihood = {c.likelihood!r}: expected one of {', '.join(LIKELIHOODS)}")
         if c.beta < 0:
             raise UsageError(f"beta = {c.beta}: expected at least 0")
+        self.beta = c.beta
         if c.latent < 1 or not c.hidden:
             raise UsageError("a VAE needs at least one latent dimension and one hidden layer")
         if c.importance_samples < 1:
@@ -95,7 +98,7 @@ class VAE(GenerativeModel):
         """
         if self.config.importance_samples == 1:
             reconstruction, kl = self.losses(images, self.noise)
-            loss = objective = losses.negative_elbo(reconstruction, kl, beta=self.config.beta)
+            loss = objective = losses.negative_elbo(reconstruction, kl, beta=self.beta)
         else:
             objective, loss, reconstruction, kl = self.importance_weighted_losses(images, self.noise)
         objective.backward()

@@ -2,6 +2,7 @@
 
 from . import init
 from .attention import KeyValueCache, SelfAttention
+from .block import Block
 from .layers import (
     GELU,
     Dense,
@@ -18,5 +19,5 @@ from .layers import (
 from .module import Module
 from .norm import BatchNorm, LayerNorm
 
-__all__ = ["GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "KeyValueCache", "LayerNorm", "LeakyReLU",
-           "Module", "ReLU", "Reshape", "SelfAttention", "Sequential", "Sigmoid", "Tanh", "init"]
+__all__ = ["GELU", "BatchNorm", "Block", "Dense", "Dropout", "Embedding", "Flatten", "KeyValueCache", "LayerNorm",
+           "LeakyReLU", "Module", "ReLU", "Reshape", "SelfAttention", "Sequential", "Sigmoid", "Tanh", "init"]

@@ -39,19 +39,20 @@ class KeyValueCache:
 
 
 class SelfAttention(Module):
-    """Causal multi-head self-attention: x (N, T, width) gives the same shape, position t from positions 1 .. t alone.
+    """Multi-head self-attention: x (N, T, width) gives the same shape; causal, position t from positions 1 .. t alone.
 
         [Q K V] = x W + b,   Y_h = softmax(Q_h K_h^T / sqrt(D) + mask) V_h,   y = [Y_1 .. Y_heads] W_o + b_o
 
     Vaswani et al. 2017, arXiv:1706.03762, equation 1 and section 3.2.2, with D = width / heads and a mask of -infinity
-    where a key comes after its query. `init` draws W, `init_out` W_o.
+    where a key comes after its query, if `causal`. `init` draws W, `init_out` W_o.
     """
 
-    def __init__(self, width: int, heads: int, *, init: Initialiser = lecun_uniform,
+    def __init__(self, width: int, heads: int, *, causal: bool = True, init: Initialiser = lecun_uniform,
                  init_out: Initialiser = lecun_uniform, rng: Generator | None = None) -> None:
         if heads < 1 or width % heads:
             raise UsageError(f"SelfAttention({width}, {heads}): the width must be a multiple of the number of heads")
         self.heads = heads
+        self.causal = causal
         self.qkv = Dense(width, 3 * width, init=init, rng=rng)
         self.out = Dense(width, width, init=init_out, rng=rng)
 
@@ -60,10 +61,10 @@ class SelfAttention(Module):
         if lengths is None:
             each = ops.sum(ops.astype(x.detach()[:, :0], dtype="int64"), axis=(1, 2))
             lengths = ops.full_like(each, value=x.shape[1])
-        return self.out(ops.self_attention(self.qkv(x), lengths, heads=self.heads, causal=True))
+        return self.out(ops.self_attention(self.qkv(x), lengths, heads=self.heads, causal=self.causal))
 
     def extend(self, x: Tensor, cache: KeyValueCache) -> Tensor:
-        """The same for x (N, t, width) that follows on the positions in `cache`, which takes them in."""
+        """The same for x (N, t, width) that follows on the positions in `cache`, which takes them in; causal alone."""
         q, k, v = ops.split_heads(self.qkv(x), self.heads)
         keys, values = cache.append(k.data, v.data)
         return self.out(ops.merge_heads(ops.attention(q, Tensor(keys), Tensor(values), _before(x, cache))))
@@ -71,10 +72,10 @@ class SelfAttention(Module):
     def weights(self, x: Tensor) -> Tensor:
         """The map of each head, softmax(...): (N, heads, T, T), a row for each query."""
         q, k, _ = ops.split_heads(self.qkv(x), self.heads)
-        return ops.attention_weights(q, k, _mask(np.tri(x.shape[1], dtype=bool), x.device))
+        return ops.attention_weights(q, k, _mask(np.tri(x.shape[1], dtype=bool), x.device) if self.causal else None)
 
     def describe(self) -> str:
-        return f"SelfAttention({self.out.weight.shape[0]}, heads={self.heads})"
+        return f"SelfAttention({self.out.weight.shape[0]}, heads={self.heads}{'' if self.causal else ', causal=False'})"
 
 
 def _before(x: Tensor, cache: KeyValueCache) -> Tensor | None:

@@ -59,6 +59,7 @@ from .reduce import (
     normalise_grad,
     softmax,
     sum,
+    sum_of_squares,
     var,
 )
 from .shape import (
@@ -87,6 +88,6 @@ __all__ = [
     "min", "minimum", "mul", "neg", "normal", "normalise", "normalise_grad", "not_equal", "pow", "relu",
     "reshape", "rmsprop_step", "scatter_along", "scatter_index", "scatter_take", "self_attention",
     "self_attention_grad", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "split_heads", "sqrt",
-    "stack", "sub", "sum", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device", "transpose", "uniform",
-    "var", "where",
+    "stack", "sub", "sum", "sum_of_squares", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device",
+    "transpose", "uniform", "var", "where",
 ]

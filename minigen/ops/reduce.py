@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Sequence
 
 from .. import kernels
 from ..autograd import op
-from ..backend import Array
+from ..backend import Array, namespace
 from ..errors import ShapeError
 from ..tensor import Tensor
 from .arithmetic import astype, div, equal, full_like, less_equal
@@ -15,7 +17,7 @@ from .elementwise import exp
 from .shape import broadcast_to, reshape, summed
 
 __all__ = ["cross_entropy", "cross_entropy_grad", "log_softmax", "logsumexp", "max", "mean", "min", "normalise",
-           "normalise_grad", "softmax", "sum", "var"]
+           "normalise_grad", "softmax", "sum", "sum_of_squares", "var"]
 
 Axes = int | Sequence[int] | None
 
@@ -48,6 +50,17 @@ def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
 @sum.vjp
 def _(g, y, x, *, axis=None, keepdims=False):
     return broadcast_to(_keep(g, x, axis), shape=x.shape)
+
+
+@op
+def sum_of_squares(*xs: Array) -> Array:
+    """y = sum of x_i^2 over all elements of all the xs (or a list of them),  dL/dx_i = 2 g x_i"""
+    return functools.reduce(operator.add, [summed(namespace(x).asarray(x * x), None, False) for x in xs])
+
+
+@sum_of_squares.vjp
+def _(g, y, *xs):
+    return tuple(lambda x=x: 2 * g * x for x in xs)
 
 
 def mean(x: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from collections.abc import Iterable
 
 from ..autograd import no_grad
 from ..errors import UsageError
 from ..host import trace
-from ..ops import clip, sqrt, where
+from ..ops import clip, sqrt, sum_of_squares, where
 from ..tensor import Parameter, Tensor
 
 __all__ = ["clip_norm", "clip_value"]
@@ -28,7 +26,7 @@ def clip_norm(parameters: Iterable[Parameter], max_norm: float) -> float | Tenso
     trained = [(p, p.grad) for p in parameters if p.grad is not None]
     if not trained:
         return 0.0
-    norm = sqrt(functools.reduce(operator.add, [(g * g).sum() for _, g in trained]))
+    norm = sqrt(sum_of_squares([g for _, g in trained]))
     scale = where((norm > max_norm) * (norm < math.inf), max_norm / norm, 1.0)
     tracing = trace.ledger is not None
     if tracing or scale.item() != 1:

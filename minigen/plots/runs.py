@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import DataError, DTypeError, ShapeError, UsageError
+from .control import Control, Mark, draw_control, draw_marks
 from .style import DPI, LINE_STYLES, PALETTE, atomic, open_axes, save_figure
 
 __all__ = [
@@ -93,17 +94,23 @@ def save_losses(
     xlabel: str = "epoch",
     ylabel: str = "loss (nats)",
     title: str = "",
+    controls: Sequence[Control] = (),
+    marks: Sequence[Mark] = (),
 ) -> None:
     """Curves of a run, one for each name in `history`, over `steps` (1, 2, 3 ... unless given).
 
+    `controls` get a panel each below, `marks` a line across.
     A long curve is drawn pale with its running mean on top. Values that are not finite leave a gap.
     """
     if not history or not all(len(values) for values in history.values()):
         raise DataError(
             f"save_losses: got curves {list(history)} with nothing in one; expected values to draw"
         )
-    figure = Figure(figsize=(7, 4), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(7, 4 + 1.6 * len(controls)), dpi=DPI, layout="constrained")
+    panels: Any = figure.subplots(
+        1 + len(controls), sharex=True, squeeze=False, height_ratios=[4.0] + [1.6] * len(controls)
+    )
+    axes, *below = panels[:, 0]
     for number, (name, values) in enumerate(history.items()):
         x = np.arange(1, len(values) + 1) if steps is None else np.asarray(steps)
         if len(x) != len(values):
@@ -111,10 +118,14 @@ def save_losses(
                 f"save_losses: {name!r} has {len(values)} values for {len(x)} steps; expected as many"
             )
         _draw_curve(axes, x, np.asarray(values, dtype=np.float64), name, number)
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.set(ylabel=ylabel, title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     open_axes(axes)
     axes.legend(frameon=False)
+    draw_marks(axes, marks)
+    for panel, control in zip(below, controls, strict=True):
+        draw_control(panel, control)
+    panels[-1, 0].set_xlabel(xlabel)
     save_figure(figure, path)
 
 

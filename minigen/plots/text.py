@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ..errors import DataError, ShapeError
+from .control import Mark, draw_marks
 from .style import DPI, LINE_STYLES, PALETTE, open_axes, save_figure
 
 __all__ = ["label", "save_attention", "save_next_tokens", "save_text_losses"]
@@ -26,8 +27,10 @@ _COLOURS = (PALETTE[0], PALETTE[5], PALETTE[2], PALETTE[6])
 _MARKS = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5", "$": "\\$", "\ufffd": "?"}
 
 
-def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *, xlabel: str = "epoch") -> None:
-    """The losses of a run, one value an epoch, in nats per token on the left and in bits on the right."""
+def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *, xlabel: str = "epoch",
+                     marks: Sequence[Mark] = ()) -> None:
+    """The losses of a run, one value an epoch, in nats per token on the left and in bits on the right; `marks` across.
+    """
     if not curves or not all(len(values) for values in curves.values()):
         raise DataError(f"save_text_losses: got curves {list(curves)} with nothing in one; expected values to draw")
     figure = Figure(figsize=(7, 4), dpi=DPI, layout="constrained")
@@ -40,6 +43,7 @@ def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *,
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     open_axes(axes)
     axes.legend(frameon=False)
+    draw_marks(axes, marks)
     bits = axes.secondary_yaxis("right", functions=(_to_bits, _to_nats))
     bits.set_ylabel("bits per token")
     save_figure(figure, path)

@@ -10,11 +10,11 @@ import numpy as np
 
 from ..backend import Array
 from ..host import Number
-from .ir import Instruction, Program, Value, read_values
+from .ir import Instruction, Program, Value, read_values, rows_of
 from .loops import Written, write_loop
 from .passes.memory import VIEWS, Plan
 
-__all__ = ["Emitted", "emit"]
+__all__ = ["Emitted", "Emitter", "emit", "is_odd", "numbers_in", "tuple_of"]
 
 _HEADER = '''"""{name}, compiled by minigen: one training step as a straight line.
 
@@ -50,10 +50,12 @@ class Emitted:
 
 def emit(program: Program, plan: Plan) -> Emitted:
     """The source of `program` with its memory as planned."""
-    return _Emitter(program, plan).emitted()
+    return Emitter(program, plan).emitted()
 
 
-class _Emitter:
+class Emitter:
+    """The text of a program, put together line by line."""
+
     def __init__(self, program: Program, plan: Plan) -> None:
         self.program = program
         self.plan = plan
@@ -111,7 +113,7 @@ class _Emitter:
         if isinstance(x, Value):
             self._bind(x)
             return x.name
-        return x.text if isinstance(x, Number) else repr(x) if not _odd(x) else f'float("{x}")'
+        return x.text if isinstance(x, Number) else repr(x) if not is_odd(x) else f'float("{x}")'
 
     def _bind(self, v: Value) -> None:
         """Name a part of a flat value, or a sum in the memory of its first term, where it is first used."""
@@ -179,8 +181,12 @@ class _Emitter:
             options.append(f"slope={i.attrs['slope']!r}")
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
-        options.append(f"out={self._text(i.output)}")
-        return f"matmul({self._text(left)}, {self._text(right)}, {', '.join(options)})"
+        options.append(f"out={self._rows(i.output)}")
+        return f"matmul({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
+
+    def _rows(self, v: Value) -> str:
+        """v as a matrix: its rows, whatever other axes it has."""
+        return self._text(v) if len(v.shape) == 2 else self._shaped(v, rows_of(v))
 
     def _view(self, i: Instruction) -> str:
         x = self._text(i.inputs[0])
@@ -236,7 +242,7 @@ class _Emitter:
         outputs = list(read_values((self.program.outputs, [v for _, v in self.program.gradients])))
         returned = [self._returned(v) for v in outputs]
         moved = [self._text(value) for _, _, value in self.program.ledger.writes.values()]
-        moved += [x.text for x in _numbers(self.program.outputs)]
+        moved += [x.text for x in numbers_in(self.program.outputs)]
         arguments = [v.name for v in self.program.arguments] + list(self.program.ledger.reads)
         lines = _HEADER.format(name=self.program.name, summary=self._summary()).splitlines()
         for text, name in self.loops.items():
@@ -253,7 +259,7 @@ class _Emitter:
             lines.append(f"        {text}{f'  # {i.says}' if i is not None and i.says else ''}")
             if i is not None:
                 of[len(lines)] = i
-        lines += [f"        return ({_tuple(returned)}), ({_tuple(moved)})", "", "    return step", ""]
+        lines += [f"        return ({tuple_of(returned)}), ({tuple_of(moved)})", "", "    return step", ""]
         return Emitted("\n".join(lines), of, self.state, self.constants, outputs)
 
     def _returned(self, v: Value) -> str:
@@ -266,19 +272,22 @@ class _Emitter:
         return f"Arguments: {arguments}. {len(self.body)} lines, an arena of {arena} KiB."
 
 
-def _odd(x: Any) -> bool:
+def is_odd(x: Any) -> bool:
+    """Whether Python has no literal for a number."""
     return isinstance(x, float) and not math.isfinite(x)
 
 
-def _tuple(items: list[str]) -> str:
+def tuple_of(items: list[str]) -> str:
+    """What stands between the parentheses of a tuple."""
     return "".join(f"{item}, " for item in items).rstrip(" ")
 
 
-def _numbers(structure: Any) -> list[Number]:
+def numbers_in(structure: Any) -> list[Number]:
+    """The host numbers in a structure of tuples, lists and dicts."""
     if isinstance(structure, Number):
         return [structure]
     if isinstance(structure, tuple | list):
-        return [n for item in structure for n in _numbers(item)]
+        return [n for item in structure for n in numbers_in(item)]
     if isinstance(structure, dict):
-        return _numbers(list(structure.values()))
+        return numbers_in(list(structure.values()))
     return []

@@ -18,7 +18,7 @@ from ..backend import Array
 from ..host import Ledger
 from ..tensor import Tensor
 
-__all__ = ["Instruction", "Program", "Value", "dependencies", "read_values"]
+__all__ = ["Instruction", "Program", "Value", "dependencies", "leaves", "read_values", "rebuilt", "rows_of"]
 
 
 @dataclass(eq=False)
@@ -46,6 +46,11 @@ class Value:
     def root(self) -> Value:
         """The value that owns the memory."""
         return self if self.base is None else self.base.root
+
+    @property
+    def home(self) -> Value:
+        """The value that owns the memory, or the part of a flat one that it is."""
+        return self if self.base is None or self.offset is not None else self.base.home
 
     @property
     def size(self) -> int:
@@ -94,6 +99,11 @@ class Instruction:
     @property
     def reads(self) -> list[Value]:
         return [x for x in self.inputs if isinstance(x, Value)]
+
+    @property
+    def needs(self) -> list[Value]:
+        """What must be there before it: what it reads, and the parts of that."""
+        return [v for x in self.reads for v in (x, *x.parts)]
 
     @property
     def writes(self) -> list[Value]:
@@ -148,15 +158,25 @@ class Program:
                 v.base = final(v.base)
 
 
+def rows_of(v: Value) -> tuple[int, int]:
+    """The shape of v as a matrix of its rows, which are along the last axis."""
+    return math.prod(v.shape[:-1]), v.shape[-1]
+
+
 def read_values(structure: Any) -> Iterator[Value]:
     """The Values in a structure of tuples, lists and dicts."""
-    if isinstance(structure, Value):
-        yield structure
-    elif isinstance(structure, tuple | list):
+    yield from (leaf for leaf in leaves(structure) if isinstance(leaf, Value))
+
+
+def leaves(structure: Any) -> Iterator[Any]:
+    """What a structure of tuples, lists and dicts holds."""
+    if isinstance(structure, tuple | list):
         for item in structure:
-            yield from read_values(item)
+            yield from leaves(item)
     elif isinstance(structure, dict):
-        yield from read_values(list(structure.values()))
+        yield from leaves(list(structure.values()))
+    else:
+        yield structure
 
 
 def rebuilt(structure: Any, change: Callable[[Any], Any]) -> Any:
@@ -179,7 +199,7 @@ def dependencies(instructions: Iterable[Instruction]) -> list[set[int]]:
     writer: dict[Value, int] = {}
     before: list[set[int]] = []
     for n, i in enumerate(instructions):
-        needs = {maker[v] for v in i.reads if v in maker}
+        needs = {maker[x] for v in i.needs for x in (v, v.home) if x in maker}
         roots = {v.root for v in i.reads} | {v.root for v in i.outputs if v.base is not None}
         needs |= {maker[r] for r in roots if r in maker}
         needs |= {writer[r] for r in roots if r in writer}
@@ -191,6 +211,8 @@ def dependencies(instructions: Iterable[Instruction]) -> list[set[int]]:
             writer[target.root] = n
         for v in i.outputs:
             maker[v] = n
+            if i.name == "product":  # where it was added to another, that is complete only now
+                maker[v.home] = n
         needs.discard(n)
         before.append(needs)
     return before

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..host import Number
 from .formulas import REDUCTIONS, expression
 from .ir import Instruction, Value
-from .passes.fuse import Loop
 
-__all__ = ["Operand", "Written", "write_loop"]
+if TYPE_CHECKING:
+    from .passes.fuse import Loop
+
+__all__ = ["Operand", "Writer", "Written", "write_loop"]
 
 _INDICES = "ijklmnpq"
 _INLINE = (0.0, 1.0, -1.0, 0.5, 2.0)  # constants written into the loop; others are arguments, so that it can be shared
@@ -40,10 +42,12 @@ class Written:
 
 def write_loop(loop: Loop, outputs: list[Value]) -> Written:
     """The text of a loop that leaves `outputs`."""
-    return _Writer(loop, outputs).written()
+    return Writer(loop, outputs).written()
 
 
-class _Writer:
+class Writer:
+    """What the text of a loop is made of: its axes, arrays and numbers, and the terms of its results."""
+
     def __init__(self, loop: Loop, outputs: list[Value]) -> None:
         self.loop = loop
         self.outputs = outputs

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..kernels.cpu.matmul import matmul
-from . import runtime
-from .ir import Instruction
+from .. import kernels
+from ..backend import is_array, to_device
+from .ir import Instruction, rows_of
 
 if TYPE_CHECKING:
     from .runnable import Runnable
@@ -25,7 +25,7 @@ def flops_of(i: Instruction) -> int:
     """Floating-point operations of the matrix products: a multiplication and an addition for each."""
     if i.name != "product":
         return 0
-    (m, k), n = i.inputs[0].shape, i.inputs[1].shape[1]
+    (m, k), n = rows_of(i.inputs[0]), i.inputs[1].shape[1]
     return 2 * m * n * k
 
 
@@ -39,10 +39,12 @@ def bytes_of(i: Instruction) -> int:
 def explain(program: Runnable) -> str:
     """The program's lines in a table: shape, flops, bytes, the median time of a run, and its share of the floor.
 
+    On the gpu each line is waited for: what that costs, and a CUDA graph saves, is part of the times.
+
     The floor of a line is its flops at the measured peak, plus its bytes at the measured bandwidth. Measuring runs
     the program, on copies of its state.
     """
-    peak, bandwidth = _limits()
+    peak, bandwidth = _limits(program.device)
     seconds = _measured(program)
     rows = [("line", "phase", "shape", "kflop", "KiB", "us", "floor", "what")]
     total = total_floor = 0.0
@@ -54,6 +56,7 @@ def explain(program: Runnable) -> str:
                      f"{seconds[number] * 1e6:.1f}", f"{floor / max(seconds[number], 1e-9):.0%}",
                      f"{i.name}, {i.site}"))
     plan = program.plan
+    recorded = [] if program.recorded is None else [program.recorded]
     return "\n".join([
         program.program.name,
         *_table(rows),
@@ -61,6 +64,7 @@ def explain(program: Runnable) -> str:
         f"of which {plan.needed / 1024:.0f} are in use at once",
         f"{total * 1e6:.0f} us, the floor {total_floor * 1e6:.0f} us "
         f"({peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s)",
+        *recorded,
     ])
 
 
@@ -72,16 +76,27 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
                       for k, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
 
 
-def _limits() -> tuple[float, float]:
-    """Flops a second of a product that fits in the cache, bytes a second of a copy that does too, on one thread."""
-    a, b = (np.ones((256, 256), np.float32) for _ in range(2))
-    x, y = (np.ones(1 << 16, np.float32) for _ in range(2))
-    product = _fastest(lambda: matmul(a, b, out=y.reshape(256, 256), threads=1))
-    copy = _fastest(lambda: np.copyto(y, x))
-    return 2 * 256**3 / product, 2 * x.nbytes / copy
+_SIDE = {"cpu": 256, "gpu": 2048}  # of a square matrix: what fits in the cache there, what fills a gpu
 
 
-def _fastest(work: Any) -> float:
+def _limits(device: str) -> tuple[float, float]:
+    """Flops a second of a product, bytes a second of a copy: on one thread within the cache, or on the gpu."""
+    side = _SIDE[device]
+    a, b, c = (to_device(np.ones((side, side), np.float32), device) for _ in range(3))
+    wait = _waiting(device)
+
+    def product() -> None:
+        kernels.matmul(a, b, out=c, threads=1)
+        wait()
+
+    def copy() -> None:
+        c[...] = a
+        wait()
+
+    return 2 * side**3 / _fastest(product), 2 * a.nbytes / _fastest(copy)
+
+
+def _fastest(work: Callable[[], None]) -> float:
     best = float("inf")
     for _ in range(50):
         start = time.perf_counter()
@@ -90,13 +105,24 @@ def _fastest(work: Any) -> float:
     return best
 
 
+def _waiting(device: str) -> Callable[[], None]:
+    """What waits until the device has done all that was begun."""
+    if device == "cpu":
+        return lambda: None
+    from ..kernels.cuda.stopwatch import synchronize
+
+    return synchronize
+
+
 def _measured(program: Runnable) -> dict[int, float]:
     """Seconds of each line of the source, the median of some runs on copies of the state."""
     times: dict[int, list[float]] = {number: [] for number in program.emitted.lines}
     last = 0.0
+    wait = _waiting(program.device)
 
     def mark(number: int) -> None:
         nonlocal last
+        wait()
         if number:
             times[number].append(time.perf_counter() - last)
         last = time.perf_counter()
@@ -111,8 +137,10 @@ def _measured(program: Runnable) -> dict[int, float]:
     namespace: dict[str, Any] = {"__name__": "minigen.program.generated", "mark": mark}
     exec(compile("\n".join(lines), f"<{program.program.name}, timed>", "exec"), namespace)
     state = {name: array.copy() for name, array in program.state().items()}
-    step = namespace["bind"](runtime.Arena(program.plan.size), state, program.emitted.constants)
-    called = [x.copy() if isinstance(x, np.ndarray) else x for x in program.arguments()]
+    step = program.bind(state, namespace["bind"])
+    if program.device == "gpu":
+        step.why_not = "it is timed line by line"  # type: ignore[attr-defined]
+    called = [x.copy() if is_array(x) else x for x in program.arguments()]
     for _ in range(_ROUNDS):
         step(*called)
     return {number: statistics.median(found) for number, found in times.items()}

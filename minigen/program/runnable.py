@@ -16,8 +16,9 @@ from ..backend import Array
 from ..errors import GraphError
 from ..host import Number
 from ..tensor import Tensor
+from . import emit as cpu_emit
 from . import runtime
-from .emit import Emitted, emit
+from .emit import Emitted
 from .ir import Program, Value, rebuilt
 from .passes import optimise
 from .passes.memory import Plan, plan_memory
@@ -33,11 +34,13 @@ class Runnable:
     """A program with its source, compiled, and the memory that it works in."""
 
     def __init__(self, program: Program, watch: Watch, holds: Callable[[], bool], captured: list[Captured],
-                 interpret: bool = False) -> None:
+                 interpret: bool = False, device: str = "cpu") -> None:
         self.traced = [copy.copy(i) for i in program.instructions]
-        optimise(program)
+        self.device = device
+        optimise(program, device)
         self.program = program
-        self.plan: Plan = plan_memory(program)
+        self.plan: Plan = plan_memory(program, *[("state", "constant", "argument")] if device == "gpu" else [])
+        emit, self.memory = _tools(device)
         self.emitted: Emitted = emit(program, self.plan)
         self.watch = watch
         self.captured = captured
@@ -56,6 +59,10 @@ class Runnable:
         """Whether this program is the right one for the world as it is."""
         if not self._holds():
             return False
+        if any([t.data is not data for t, data in self._data]):
+            if any(t.device != self.device for t, _ in self._data):
+                return False
+            self._step = None
         return self._guard is None or self._guard(*numbers, *[getattr(o, f"_{n}") for o, n in self._reads])
 
     def why(self) -> str:
@@ -68,7 +75,7 @@ class Runnable:
             if c.changed():
                 raise GraphError(f"{c.site}: the array captured here has been changed in place since the step was "
                                  "compiled, and the program holds it as a constant: pass it as an argument")
-        if self._step is None or any([t.data is not data for t, data in self._data]):
+        if self._step is None:
             self._step = self._bound()
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
@@ -86,22 +93,34 @@ class Runnable:
             raise GraphError("this program has not run yet: call the step once")
         return [*self._called, *[getattr(o, f"_{n}") for o, n in self._reads]]
 
+    @property
+    def recorded(self) -> str | None:
+        """On the gpu: whether the step is started as a CUDA graph, and else why it is not."""
+        if self.device == "cpu" or self._step is None:
+            return None
+        return self._step.describe()  # type: ignore[attr-defined]
+
     def state(self) -> dict[str, Array]:
         """The memory that outlives the step, by the name it has in the source."""
         state: dict[str, Array] = {}
         for parts, v in self._states:
             tensors = [p.tensor for p in parts]
             assert all(t is not None for t in tensors)
-            state[v.name] = runtime.flat(tensors) if v.parts else tensors[0].data  # type: ignore[arg-type, union-attr]
+            state[v.name] = self.memory.flat(tensors) if v.parts else tensors[0].data
         return state
 
     def _bound(self) -> Callable[..., Any]:
         """The step with its memory, as state lies now."""
         state = self.state()
-        self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]  # type: ignore[union-attr, misc]
+        self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]
         written = {v.root for i in self.program.instructions for v in i.writes}
         self._changed = [t for parts, v in self._states if v in written for p in parts if (t := p.tensor) is not None]
-        return self._bind(runtime.Arena(self.plan.size), state, self.emitted.constants)
+        return self.bind(state)
+
+    def bind(self, state: dict[str, Array], bind: Callable[..., Any] | None = None) -> Callable[..., Any]:
+        """The step on this state, with memory of its own; `bind` is that of the source, or of a changed one."""
+        constants = self.memory.placed(self.emitted.constants)
+        return (bind or self._bind)(self.memory.Arena(self.plan.size), state, constants)
 
     def _compiled(self, interpret: bool) -> Callable[..., Any]:
         """`bind`, out of the source; a debugger and a traceback find the text."""
@@ -148,6 +167,15 @@ class Runnable:
             return x
 
         return rebuilt(self._structure, filled)
+
+
+def _tools(device: str) -> tuple[Any, Any]:
+    """What writes the source of a program for a device, and the module with its memory there."""
+    if device == "cpu":
+        return cpu_emit.emit, runtime
+    from . import cuda, graph
+
+    return cuda.emit, graph
 
 
 class _Place:

@@ -11,7 +11,7 @@ from ..backend import Array
 from ..kernels.cpu.generated import compile_loop, plus
 from ..tensor import Tensor
 
-__all__ = ["Arena", "array", "flat", "loop", "ordered", "plus"]
+__all__ = ["Arena", "array", "flat", "loop", "ordered", "placed", "plus"]
 
 
 class Arena:
@@ -63,3 +63,8 @@ def flat(tensors: list[Tensor]) -> Array:
         t.data = joined[start:start + t.size].reshape(t.shape)
         start += t.size
     return joined
+
+
+def placed(constants: dict[str, Array]) -> dict[str, Array]:
+    """The constants of a program, where it runs."""
+    return constants

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import Array
+from ..backend import Array, is_array, to_device
 from ..errors import OutputError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ _MAIN = '''
 if __name__ == "__main__":
     # One step, from the state and on the arguments that were saved beside this file. To go through it line by line:
     # python -m pdb {name}, then b step and c.
-    from minigen.program.runtime import Arena
+    from {memory} import Arena
     from minigen.program.save import load
 
-    saved = load(__file__)
+    saved = load(__file__{device})
     step = bind(Arena({size}), saved["state"], saved["constant"])
     results, numbers = step(*saved["argument"].values())
     for name, result in zip({results}, results, strict=True):
@@ -35,11 +35,14 @@ def save(program: Runnable, path: Path) -> None:
     """Write `path`, a Python file that needs minigen's kernels only, and an .npz of the same name with the state, the
     constants and the arguments of the next step, if it were called as the last was. Raises OutputError."""
     names = [v.name for v in program.emitted.outputs]
-    text = program.emitted.source.rstrip() + _MAIN.format(name=path.name, size=program.plan.size, results=names)
+    there = ', "gpu"' if program.device == "gpu" else ""
+    text = program.emitted.source.rstrip() + _MAIN.format(name=path.name, size=program.plan.size, results=names,
+                                                          memory=program.memory.__name__, device=there)
     arguments = [v.name for v in program.program.arguments] + list(program.program.ledger.reads)
     arrays: dict[str, Any] = {f"state/{name}": a for name, a in program.state().items()}
     arrays |= {f"constant/{name}": a for name, a in program.emitted.constants.items()}
     arrays |= {f"argument/{name}": a for name, a in zip(arguments, program.arguments(), strict=True)}
+    arrays = {name: to_device(a, "cpu") if is_array(a) else a for name, a in arrays.items()}
     try:
         path.write_text(text, encoding="utf-8")
         np.savez(path.with_suffix(".npz"), **arrays)
@@ -47,12 +50,18 @@ def save(program: Runnable, path: Path) -> None:
         raise OutputError(f"{path}: the program cannot be written ({error.strerror}); name another file") from None
 
 
-def load(path: str) -> dict[str, dict[str, Array]]:
-    """What `save` wrote beside the file: by name under "state", "constant" and "argument"; numbers are numbers."""
+def load(path: str, device: str = "cpu") -> dict[str, dict[str, Array]]:
+    """What `save` wrote beside the file: by name under "state", "constant" and "argument"; numbers are numbers.
+
+    State and constants are brought to `device`, where the program runs.
+    """
     found: dict[str, dict[str, Array]] = {"state": {}, "constant": {}, "argument": {}}
     with np.load(Path(path).with_suffix(".npz"), allow_pickle=False) as arrays:
         for key in arrays.files:
             kind, _, name = key.partition("/")
             array = arrays[key]
-            found[kind][name] = array.item() if kind == "argument" and not array.ndim else array
+            if kind == "argument":
+                found[kind][name] = array if array.ndim else array.item()
+            else:
+                found[kind][name] = to_device(array, device)
     return found

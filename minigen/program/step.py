@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd import mode
-from ..backend import Array, device_of
-from ..errors import DeviceError, GraphError
+from ..backend import Array, device_of, is_array
+from ..errors import GraphError
 from ..tensor import Tensor
-from .ir import rebuilt
+from .ir import leaves, rebuilt
 from .picture import draw_program
 from .report import explain
 from .runnable import Runnable
@@ -36,6 +36,9 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     program, whose text is `.source`, takes its place, at this call and all later ones: a step is computed in the same
     way whenever the program was made. A change of a module's mode, of what is trained, or of a setting that the step
     reads makes another program; host numbers (learning rates, counts; see `minigen.host`) are read anew at every call.
+
+    Where its tensors are on the gpu the program runs there: its loops are generated CUDA kernels, and from its second
+    run on it is started as one CUDA graph (see `minigen.program.graph`). Arguments may then be on either device.
 
     Arguments are arrays or Tensors, numbers, and structures of them; so are the results, with Tensors for arrays.
     Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
@@ -110,10 +113,7 @@ class CompiledStep:
                              "or an argument")
         watch = Watch(self.function)
         holds = watch.holds()
-        if any(t.device != "cpu" for t in watch.tensors.values()):
-            raise DeviceError("programs run on the cpu, and this step has tensors on the gpu: call it as it is, or "
-                              "move the model with .to('cpu')")
-        given = rebuilt((args, kwargs), lambda x: Tensor(x) if isinstance(x, np.ndarray) else x)
+        given = rebuilt((args, kwargs), lambda x: Tensor(x) if is_array(x) else x)
         traced = trace_step(self.function, watch, *given)
         if traced.captured:
             earlier = self._pending.pop(key, None)
@@ -122,7 +122,9 @@ class CompiledStep:
                 return traced.result
             _settle(earlier.captured, traced.captured)
         traced.undo()
-        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret)
+        there = {t.device for t in (*watch.tensors.values(), *leaves(given)) if isinstance(t, Tensor)}
+        device = "gpu" if "gpu" in there else "cpu"
+        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret, device)
         self.programs.append(runnable)
         self._by_key.setdefault(key, []).insert(0, runnable)
         return runnable
@@ -139,6 +141,9 @@ def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
     if type(x) is float or type(x) is int:
         numbers.append(x)
         return type(x)
+    if is_array(x):
+        arrays.append(x)
+        return x.shape, x.dtype, x.flags.c_contiguous, "gpu"
     if isinstance(x, tuple | list):
         return type(x), tuple([_signature(item, arrays, numbers) for item in x])
     if isinstance(x, dict):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Op, hook, mode
-from ..backend import Array
+from ..backend import Array, is_array, share_memory, to_device
 from ..errors import GraphError
 from ..host import Ledger, Number, plain, trace
 from ..tensor import Tensor
@@ -29,9 +29,15 @@ _OPTIM = "minigen.optim"
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
-# Names that the source has for other things.
+# Names that the source has for other things, and words of C++, in which loops for the gpu are written.
 _TAKEN = ("math np kernels OPS scalar scalar64 matmul normal_into uniform_into array loop ordered plus bind step arena "
-          "state constant float bool abs range").split()
+          "state constant float bool abs range coefficients from_memory launch joined scalar_of host numbers scratch "
+          "alignas alignof and_eq asm auto bitand bitor case catch char class compl const constexpr decltype default "
+          "delete do double enum explicit export extern final friend goto inline int long mutable namespace new "
+          "noexcept not_eq nullptr operator or_eq override private protected public register short signed sizeof "
+          "static struct switch template this thread_local throw true false typedef typeid typename union unsigned "
+          "using virtual void volatile wchar_t xor xor_eq").split()
+_INNER = re.compile("[ijklmnpq]|[cn][0-9]+")  # names within a loop: its indices, numbers and lengths
 
 
 @dataclass
@@ -45,16 +51,17 @@ class Captured:
 
     @classmethod
     def of(cls, value: Value, array: Array, where: str) -> Captured:
-        value.array = np.array(array)
+        value.array = np.array(to_device(array, "cpu"))
         return cls(value, array, where, digest(array))
 
     def changed(self) -> bool:
-        return digest(self.array) != self.digest
+        """Whether its content is another; of an array on the gpu that is not asked, which would wait for the gpu."""
+        return isinstance(self.array, np.ndarray) and digest(self.array) != self.digest
 
 
 def digest(array: Array) -> int:
     """32 bits that an accidental change of the content leaves alone once in four billion times."""
-    return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if array.size else 0
+    return zlib.crc32(np.ascontiguousarray(to_device(array, "cpu")).data.cast("B")) if array.size else 0
 
 
 @dataclass
@@ -96,8 +103,8 @@ class _Recorder:
     def name(self, wish: str) -> str:
         """`wish` as an identifier that no other value has."""
         wish = "".join(c if c.isalnum() else "_" for c in wish).strip("_") or "value"
-        if wish[0].isdigit():
-            wish = f"v{wish}"
+        if wish[0].isdigit() or _INNER.fullmatch(wish):
+            wish = f"v{wish}" if wish[0].isdigit() else f"v_{wish}"
         count = self._used[wish] = self._used.get(wish, 0) + 1
         return wish if count == 1 else f"{wish}_{count}"
 
@@ -149,14 +156,14 @@ class _Recorder:
             return  # it gave back what it was given
         value = self.enter(operation.name, output.data, "result")
         for x, source in zip(inputs, read, strict=True):
-            if isinstance(x, Tensor) and np.may_share_memory(x.data, output.data):
+            if isinstance(x, Tensor) and share_memory(x.data, output.data):
                 value.base = source
         self.instructions.append(Instruction(operation, read, attrs, [value], (), phase, where, says))
 
 
 def _bases(array: Array) -> list[Array]:
     found = []
-    while isinstance(array.base, np.ndarray):
+    while is_array(array.base):
         array = array.base
         found.append(array)
     return found
@@ -205,8 +212,8 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     def undo() -> None:
         ledger.undo()
         for t, data, content, version in memory:
-            if data.flags.writeable:
-                np.copyto(data, content)
+            if getattr(data.flags, "writeable", True):
+                data[...] = content
             t.data, t._version[0] = data, version
         for t, g in before.values():
             t.grad = g
@@ -250,8 +257,8 @@ def _leaving(result: Any, recorder: _Recorder) -> Any:
         return type(result)(_leaving(item, recorder) for item in result)
     if isinstance(result, dict):
         return {key: _leaving(item, recorder) for key, item in result.items()}
-    if isinstance(result, np.ndarray):
-        raise GraphError("a compiled step returns tensors, numbers and structures of them, not NumPy arrays: "
+    if is_array(result):
+        raise GraphError("a compiled step returns tensors, numbers and structures of them, not plain arrays: "
                          "the array would be today's for ever")
     return result
 

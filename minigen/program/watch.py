@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import is_array
 from ..host import HostNumber, Number
 from ..tensor import Tensor
 
@@ -22,7 +23,7 @@ __all__ = ["Watch"]
 
 _SIMPLE = (int, float, bool, str, bytes, type(None), np.dtype, np.generic)
 _OWN = ("minigen.program", "minigen.autograd")  # what compiles is not what is compiled
-_SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, np.ndarray, Number)
+_SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, Number)
 
 
 class Watch:
@@ -101,7 +102,7 @@ class Watch:
                 self._remember(value)
                 self.tensors[name] = value
             return
-        if isinstance(value, (*_SIMPLE, *_SKIPPED)) or id(value) in self._seen:
+        if isinstance(value, (*_SIMPLE, *_SKIPPED)) or is_array(value) or id(value) in self._seen:
             return
         if callable(value) and hasattr(value, "__code__"):
             self._function(value, f"{name}.")

@@ -3,6 +3,7 @@
 `loop.py` is the place to begin; `folder.py` says what a run leaves on disk.
 """
 
+from . import feedback
 from .folder import RunFolder
 from .history import History
 from .loop import train
@@ -19,5 +20,6 @@ __all__ = [
     "Silent",
     "StepReport",
     "Trainable",
+    "feedback",
     "train",
 ]

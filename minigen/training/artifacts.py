@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..data import Dataset, to_unit
+from .feedback import Feedback
+from .feedback.drawn import in_nats, panels_and_marks
 from .folder import RunFolder
 from .history import History
 from .model import Trainable
@@ -31,7 +33,9 @@ def draw_epoch(model: Trainable, folder: RunFolder, epoch: int, seed: int) -> No
     plots.save_grid(model.sample(SAMPLES, seed=seed), folder.sample(epoch), columns=COLUMNS, scale=SCALE)
 
 
-def draw_run(model: Trainable, folder: RunFolder, history: History, shown: Dataset, seed: int) -> list[Path]:
+def draw_run(
+    model: Trainable, folder: RunFolder, history: History, shown: Dataset, seed: int, feedback: Feedback
+) -> list[Path]:
     """All pictures of the state that the run is in; `shown` is encoded and reconstructed. What was drawn."""
     from .. import plots
 
@@ -40,7 +44,8 @@ def draw_run(model: Trainable, folder: RunFolder, history: History, shown: Datas
     plots.save_grid(images, path / "samples.png", columns=COLUMNS, scale=SCALE)
     drawn = [path / "samples.png"]
     if history.rows:
-        plots.save_losses(history.curves, path / "losses.png")
+        controls, marks = panels_and_marks(feedback, history)
+        plots.save_losses(in_nats(history), path / "losses.png", controls=controls, marks=marks)
         drawn.append(path / "losses.png")
         drawn += _draw_motion(folder, history, images.shape[1:])
     return drawn + draw_latent(model, path, shown)

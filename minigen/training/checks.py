@@ -8,28 +8,31 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..data import Dataset, TextDataset
+from ..data import Dataset, SentenceDataset, TextDataset
 from ..errors import DataError, DivergedError
 from .model import Trainable
 
-__all__ = ["ADVICE", "as_dataset", "not_finite", "require_finite_state"]
+__all__ = ["ADVICE", "Data", "as_dataset", "not_finite", "require_finite_state"]
+
+Data = Dataset | TextDataset | SentenceDataset
+_CUTTERS = {TextDataset.unit: "split_text", SentenceDataset.unit: "split_sentences"}  # of minigen.data
 
 
 def as_dataset(
-    images: np.ndarray | Dataset | TextDataset, model: Trainable, name: str, labels: np.ndarray | None = None
-) -> Dataset | TextDataset:
+    images: np.ndarray | Data, model: Trainable, name: str, labels: np.ndarray | None = None
+) -> Data:
     """The images, held against what a model can be trained on: (N, H, W), uint8 or finite floats in [0, 1].
 
-    A text must be cut by the tokenizer and for the context of the model.
+    A text must be cut into what the model reads, by its tokenizer and for its context.
 
     name: how an array of the user's own is called in the run's record and in errors.
     Raises DataError.
     """
     tokenizer = getattr(model.config, "tokenizer", None)
-    if isinstance(images, TextDataset):
+    if isinstance(images, TextDataset | SentenceDataset):
         return _checked_text(images, model, tokenizer)
     if tokenizer is not None:
-        raise DataError(f"{name}: a {model.kind} is trained on text: cut one with minigen.data.split_text")
+        raise DataError(f"{name}: a {model.kind} is trained on text: cut one with minigen.data.{_cutter(model)}")
     dataset = images if isinstance(images, Dataset) else Dataset(np.asarray(images), labels, name, "array", "", "")
     array = dataset.images
     expected = getattr(model.config, "image_shape", array.shape[1:])
@@ -47,14 +50,22 @@ def as_dataset(
     return dataclasses.replace(dataset, images=array)
 
 
-def _checked_text(data: TextDataset, model: Trainable, tokenizer: str | None) -> TextDataset:
+def _cutter(model: Trainable) -> str:
+    return _CUTTERS[getattr(model, "unit", TextDataset.unit)]
+
+
+def _checked_text(data: TextDataset | SentenceDataset, model: Trainable,
+                  tokenizer: str | None) -> TextDataset | SentenceDataset:
     if tokenizer is None:
         raise DataError(f"{data.name}: a text, but a {model.kind} is trained on images")
+    if _CUTTERS[data.unit] != _cutter(model):
+        raise DataError(f"{data.name}: a text cut into {data.unit}, but a {model.kind} is trained on those of "
+                        f"minigen.data.{_cutter(model)}")
     if data.tokenizer.describe() != tokenizer:
         raise DataError(f"{data.name}: cut by another tokenizer ({data.tokenizer.size} symbols) than the one of this "
                         f"{model.kind}: encode the text with model.tokenizer")
     if data.context != model.config.context:
-        raise DataError(f"{data.name}: windows for a context of {data.context}, this {model.kind} has one of "
+        raise DataError(f"{data.name}: {data.unit} for a context of {data.context}, this {model.kind} has one of "
                         f"{model.config.context}: cut the text anew")
     return data
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from ..debug import finite
+from .checks import not_finite
+from .feedback import Feedback
 from .model import Trainable
 
 __all__ = ["Recall"]
@@ -26,10 +28,11 @@ SECONDS = 5.0  # between two states that are kept, each a copy of all weights an
 class Recall:
     """Keeps the state of a model before some recent step."""
 
-    def __init__(self, model: Trainable) -> None:
+    def __init__(self, model: Trainable, feedback: Feedback) -> None:
         self.step = -1  # which comes next from that state; none is kept yet
-        self._model = model
+        self._model, self._feedback = model, feedback
         self._arrays: dict[str, np.ndarray] = {}
+        self._settings: dict[str, np.ndarray] = {}
         self._kept_at = 0.0
 
     def keep(self, step: int) -> None:
@@ -37,12 +40,20 @@ class Recall:
         now = time.monotonic()
         if self.step < 0 or now - self._kept_at >= SECONDS:
             self.step, self._kept_at, self._arrays = step, now, self._model.training_state()
+            self._settings = self._feedback.state()
+
+    def forget(self) -> None:
+        """After an epoch whose end changed a setting: the steps before it are not to be done again."""
+        self.step = -1
 
     def go_back(self, batches: Iterable[np.ndarray]) -> None:
         """Bring the model to the state before a step that failed half-way, by the batches of the steps until then."""
         self._model.load_training_state(self._arrays)
+        self._feedback.load(self._settings)
         for batch in batches:
-            self._model.train_step(batch)
+            losses = self._model.train_step(batch)
+            if not_finite(losses) is None:
+                self._feedback.move(losses, len(batch))
 
     def first_broken(self, batches: Iterable[np.ndarray]) -> str:
         """Do the steps from the state kept on again, with these batches, and say which layer broke.

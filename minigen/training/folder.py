@@ -4,12 +4,16 @@
     history.csv                       a row an epoch (`history.py`)
     signs.csv, diagnosis.txt          of a GAN: what the doctor measured (`watch.py`) and found (`diagnosis.py`)
     model.safetensors                 weights and config: `minigen.load` reads it
+    best.safetensors                  the same of the best epoch (`feedback.KeepBest`)
+    feedback.csv                      a row for each action of a controller (`feedback/`)
     training.safetensors              all that an exact continuation needs; one previous is kept beside it
     samples/epoch_0001.png ...        the same noise after every epoch; 0000 is before training
     samples.png, samples.gif          the last of them; all of them in motion
     losses.png                        the history drawn
     samples.txt, attention.png,
     next_character.png                for a language model, whose samples/ are .txt as well
+    reconstructions.txt,
+    interpolations.txt                for a text VAE, whose samples/ are .txt too
     reconstructions.png               for a model that reconstructs
     manifold.png, latent.png          for a latent of two dimensions
 """
@@ -62,6 +66,16 @@ class RunFolder:
     def model(self) -> Path:
         """Weights and config."""
         return self.path / "model.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Weights and config of the best epoch."""
+        return self.path / "best.safetensors"
+
+    @property
+    def feedback(self) -> Path:
+        """What controllers did."""
+        return self.path / "feedback.csv"
 
     @property
     def training(self) -> Path:

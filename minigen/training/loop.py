@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -16,14 +17,15 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from .. import program
-from ..data import Dataset, Loader, Pipeline, TextDataset
+from ..data import Dataset, Loader, Pipeline, SentenceDataset, TextDataset
 from ..errors import DivergedError, OutOfMemoryError, UsageError
-from . import artifacts, text_artifacts
-from .checks import ADVICE, as_dataset, not_finite, require_finite_state
+from . import artifacts, sentence_artifacts, text_artifacts
+from .checks import ADVICE, Data, as_dataset, not_finite, require_finite_state
 from .diverged import Recall
+from .feedback import Controller, Feedback, KeepBest
 from .folder import RunFolder
 from .heap import keep_freed_memory
-from .history import History
+from .history import History, Row
 from .interrupt import Interrupt
 from .memory import advice, attempt, largest_batch
 from .model import Trainable
@@ -35,17 +37,18 @@ from .watch import Watch
 __all__ = ["train"]
 
 CHECKPOINT_SECONDS = 30.0
+_TOLD = 10  # times that a run on sentences, whose epochs are short, tells what it makes by now
 
 
 def train(
     model: Trainable,
-    images: np.ndarray | Dataset | TextDataset,
+    images: np.ndarray | Data,
     *,
     epochs: int = 10,
     batch_size: int = 128,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
-    test_images: np.ndarray | Dataset | TextDataset | None = None,
+    test_images: np.ndarray | Data | None = None,
     test_labels: np.ndarray | None = None,
     pipeline: Pipeline | None = None,
     resume: bool = False,
@@ -53,13 +56,14 @@ def train(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     device: str | None = None,
     compile: bool = False,
+    feedback: Sequence[Controller] = (),
     doctor: bool = True,
 ) -> History:
     """Train `model` on `images` and return what happened, a row an epoch.
 
     images, test_images: (N, H, W), uint8 or floats in [0, 1], or a `minigen.data.Dataset`; for a language model the
-        two parts of `minigen.data.split_text`. With test images the model is evaluated on them after every epoch;
-        they, or else the training images, are reconstructed.
+        two parts of `minigen.data.split_text`, for a text VAE of `split_sentences`. With test
+        images the model is evaluated on them after every epoch; they, or else the training images, are reconstructed.
     pipeline: changes each training image anew in each epoch (`minigen.data.Pipeline`, all but its `Clean`); kept in the
         run's record. The test images stay as they are.
     seed: of the order of the images and of the noise of the sample pictures. The model has its own.
@@ -69,10 +73,12 @@ def train(
     checkpoint_seconds: how often the state is saved within an epoch; 0 saves after every step.
     device: where to train, "cpu" or "gpu": the model is moved there and stays there. None trains it where it is.
 
+    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner on the
+        cpu; on the gpu, where it becomes a CUDA graph, no speed has been measured yet.
+    feedback: controllers (`minigen.feedback`), each of which moves a setting of the run by what is measured. What they
+        did is in `feedback.csv` and drawn in `losses.png`; after the run the model has its own settings again.
     doctor: beside a GAN, look every 1000 steps for what goes wrong with GANs, tell the reporter and write it into the
         run folder (`watch.py`). It changes nothing in the run.
-    compile: run `model.train_step` as a program (`minigen.compile`): the same losses but for rounding, sooner. On the
-        cpu; on the gpu the step runs as it is.
 
     Ctrl-C finishes the step, saves, and raises Interrupted (a KeyboardInterrupt). The first loss that is not
     finite raises DivergedError and leaves the last checkpoint as it was. Where the GPU's memory does not suffice, the
@@ -82,7 +88,7 @@ def train(
     epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
     data = as_dataset(images, model, "images")
     if pipeline is not None:
-        if isinstance(data, TextDataset):
+        if not isinstance(data, Dataset):
             raise UsageError("pipeline is for images, and this is a text: leave it out")
         data = replace(data, pipeline=pipeline)
     test = None if test_images is None else as_dataset(test_images, model, "test_images", test_labels)
@@ -91,18 +97,23 @@ def train(
         raise UsageError(f"epochs = {epochs}: expected at least 1")
     if resume and out is None:
         raise UsageError("resume needs the folder of the run to go on with: give out")
+    if out is None and any(isinstance(controller, KeepBest) for controller in feedback):
+        raise UsageError("KeepBest keeps a file in the run folder: give out")
     _move(model, device)
+    controllers = Feedback(feedback, model, data, test)
     reporter = report if report is not None else Silent()
     state = LoopState(batches=len(loader))
-    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, compile, doctor)
-    if out is not None:
-        run.open(RunFolder(Path(out)), resume)
+    run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, controllers, compile,
+               doctor)
     keep_freed_memory()
     try:
+        if out is not None:
+            run.open(RunFolder(Path(out)), resume)
         # A diverging run says so itself, and in one line.
         with Interrupt() as interrupt, np.errstate(all="ignore"):
             return run.go(interrupt)
     finally:
+        controllers.detach()
         reporter.end()
 
 
@@ -127,14 +138,15 @@ class _Run:
     """One call of `train`: what its parts share."""
 
     model: Trainable
-    data: Dataset | TextDataset
-    test: Dataset | TextDataset | None
+    data: Data
+    test: Data | None
     loader: Loader
     epochs: int
     seed: int
     reporter: Reporter
     checkpoint_seconds: float
     state: LoopState
+    feedback: Feedback
     compile: bool = False
     doctor: bool = False
     history: History = field(default_factory=History)
@@ -145,16 +157,15 @@ class _Run:
     saved_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.recall = Recall(self.model)
-        on_cpu = getattr(self.model, "device", "cpu") == "cpu"
-        self.train_step = program.compile(self.model.train_step) if self.compile and on_cpu else self.model.train_step
+        self.recall = Recall(self.model, self.feedback)
+        self.train_step = program.compile(self.model.train_step) if self.compile else self.model.train_step
 
     def open(self, folder: RunFolder, resume: bool) -> None:
         """Take possession of the run folder, and of the state in it."""
         batch_size, epochs = self.loader.batch_size, self.epochs
         record = make_record(
             self.model, self.data, self.test, epochs=epochs, batch_size=batch_size, seed=self.seed,
-            compiled=self.compile,
+            compiled=self.compile, feedback=self.feedback.settings(),
         )
         self.folder = folder
         if not resume:
@@ -164,6 +175,7 @@ class _Run:
             return
         before = folder.read_record()
         self.state, self.history, notice = folder.restore(self.model, record)
+        self.feedback.resume(self.state.feedback, folder.feedback, self.state.step)
         self.saved_step = self.state.step
         if self.state.step > epochs * len(self.loader):
             raise UsageError(
@@ -180,7 +192,7 @@ class _Run:
         """All steps that are left, then the last checkpoint and the pictures."""
         self._begin()
         total = self.epochs * len(self.loader)
-        while self.state.step < total:
+        while self.state.step < total and not self.feedback.stopped:
             self._step()
             if self.state.step % len(self.loader) == 0:
                 self._end_epoch()
@@ -189,7 +201,7 @@ class _Run:
             if self._due():
                 self._save()
         self._finish()
-        if self.state.step < total:
+        if self.state.step < total and not self.feedback.stopped:
             raise Interrupted(self.state.step, self.folder.path if self.folder else None)
         return self.history
 
@@ -207,6 +219,8 @@ class _Run:
                 out=self.folder.path if self.folder else None,
             )
         )
+        if self.feedback.stopped:
+            self.reporter.notice("a controller has ended this run (stop_early in feedback.csv): nothing is left to do")
         if self.doctor:
             run = (self.model, self.data, self.test, len(self.loader), self.reporter, self.folder)
             self.watch = Watch.beside(*run, step=self.state.step)
@@ -229,6 +243,7 @@ class _Run:
         if name := not_finite(losses):
             raise self._diverged(name, losses[name])
         self.state.add(losses, len(batch), seconds)
+        self.feedback.after_step(self.state.step, losses, len(batch))
         if self.watch:
             self.watch.step(self.state.step, losses)
         means, speed = self.state.means(), self.state.speed()
@@ -264,21 +279,40 @@ class _Run:
             "step": self.state.step,
             **self.state.means(),
             **{f"test_{name}": value for name, value in tested.items()},
+            **self.feedback.measure(),
             "images_per_second": self.state.speed(),
             "seconds": self.state.seconds,
         }
         self.history.rows.append(row)
         self.state.end_epoch()
+        said = self._controlled(row)
         if self.folder:
             self.history.write_csv(self.folder.history)
         self.reporter.epoch(row)
+        for line in said:
+            self.reporter.notice(line)
         if self.folder:
             self._draw_epoch(self.folder, int(row["epoch"]))
+
+    def _controlled(self, row: Row) -> list[str]:
+        """What the controllers make of an epoch; lines to tell."""
+        if not self.feedback:
+            return []
+        said = self.feedback.after_epoch(row)
+        self.recall.forget()
+        if self.folder:
+            self.feedback.log.append_to(self.folder.feedback)
+            if self.feedback.improved(int(row["epoch"])):
+                self.model.save(self.folder.best)
+        return said
 
     def _draw_epoch(self, folder: RunFolder, epoch: int) -> None:
         """What the model makes by now: pictures go into the folder, text is told as well."""
         if isinstance(self.data, TextDataset):
             self.reporter.notice(text_artifacts.write_epoch(self.model, folder, epoch, self.seed))
+        elif isinstance(self.shown, SentenceDataset):
+            if epoch % max(1, self.epochs // _TOLD) == 0:
+                self.reporter.notice(sentence_artifacts.write_epoch(self.model, folder, epoch, self.seed, self.shown))
         else:
             artifacts.draw_epoch(self.model, folder, epoch, self.seed)
 
@@ -294,13 +328,24 @@ class _Run:
         if self.folder is None or self.saved_step == self.state.step:
             return
         require_finite_state(self.model.training_state(), self.state.step)
+        self.state.feedback = self.feedback.state()
+        if self.feedback:
+            self.feedback.log.append_to(self.folder.feedback)
         self.folder.save(self.model, self.state)
         self.saved_step = self.state.step
         self.saved_at = time.monotonic()
 
+    @property
+    def shown(self) -> Data:
+        """What is reconstructed."""
+        return self.test if self.test is not None else self.data
+
     def _finish(self) -> None:
         self._save()
         if self.folder:
-            shown = self.test if self.test is not None else self.data
-            draw: Any = text_artifacts.draw_run if isinstance(shown, TextDataset) else artifacts.draw_run
-            draw(self.model, self.folder, self.history, shown, self.seed)
+            draw: Any = _DRAW_RUN[self.data.unit]
+            draw(self.model, self.folder, self.history, self.shown, self.seed, self.feedback)
+
+
+_DRAW_RUN = {Dataset.unit: artifacts.draw_run, TextDataset.unit: text_artifacts.draw_run,
+             SentenceDataset.unit: sentence_artifacts.draw_run}

@@ -1,6 +1,7 @@
-"""What the training loop needs of a model. `minigen.models.GAN`, `VAE` and `GPT` have it; so may one of your own.
+"""What the training loop needs of a model. All of `minigen.models` have it; so may one of your own.
 
-A language model takes windows of tokens (N, context + 1) where the others take images, and its samples are texts.
+A language model takes windows of tokens (N, context + 1) where the others take images, and its samples are texts; a
+text VAE takes sentences, rows of as many numbers (`minigen.data.sentences`).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from textwrap import shorten
 from typing import Any
 
-from ..data import Dataset, TextDataset
 from ..errors import CheckpointError, DataError, UsageError
 from ..threads import get_threads, processors
+from .checks import Data
 from .model import Trainable
 
 __all__ = [
@@ -25,11 +25,11 @@ Record = dict[str, Any]
 
 
 def make_record(
-    model: Trainable, data: Dataset | TextDataset, test: Dataset | TextDataset | None, *, epochs: int, batch_size: int,
-    seed: int, compiled: bool,
+    model: Trainable, data: Data, test: Data | None, *, epochs: int, batch_size: int, seed: int, compiled: bool,
+    feedback: list[dict[str, Any]],
 ) -> Record:
     """All that decides the result, ready for JSON. No paths and no names of machines or users."""
-    return {
+    record = {
         "model": {"kind": model.kind, "config": _listed(dataclasses.asdict(model.config))},
         "training": {"epochs": epochs, "batch_size": batch_size, "seed": seed, "compiled": compiled},
         "data": _data(data),
@@ -37,6 +37,7 @@ def make_record(
         "versions": {name: _version(name) for name in ("minigen", "numpy", "numba")},
         "machine": {**_machine(), "device": getattr(model, "device", "cpu")},
     }
+    return {**record, "feedback": feedback} if feedback else record
 
 
 def identity(record: Record) -> str:
@@ -44,6 +45,7 @@ def identity(record: Record) -> str:
     training = record["training"]
     kept = [record["model"], training["batch_size"], training["seed"], record["data"]["sha256"]]
     kept += [record["data"]["pipeline"]] if "pipeline" in record["data"] else []
+    kept += [record["feedback"]] if "feedback" in record else []
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -88,7 +90,7 @@ def _listed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in config.items()}
 
 
-def _data(data: Dataset | TextDataset) -> Record:
+def _data(data: Data) -> Record:
     return {**data.record(), "unit": data.unit, "shape": list(data.items.shape[1:])}
 
 
@@ -126,6 +128,12 @@ def _require_same_training(saved: Record, new: Record, where: str) -> None:
                 f"{where} was trained with {what} {there}, this call has {here}: go on with {there}, or start a new "
                 f"run in another folder"
             )
+    there, here = saved.get("feedback", []), new.get("feedback", [])
+    if there != here:
+        raise UsageError(
+            f"{where} was trained with the feedback {there or 'none'}, this call has {here or 'none'}: give the same, "
+            f"or start a new run in another folder"
+        )
 
 
 def _require_same_data(saved: Record, new: Record, where: str) -> None:

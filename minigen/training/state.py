@@ -14,6 +14,7 @@ __all__ = ["LoopState"]
 
 _PREFIX = "loop."
 _SUM = "loop.sum."
+_FEEDBACK = "loop.feedback."
 
 
 @dataclass
@@ -26,6 +27,7 @@ class LoopState:
     images: int = 0  # seen in this epoch
     sums: dict[str, float] = field(default_factory=dict)  # of loss times images
     seconds: float = 0.0  # of training in this epoch
+    feedback: dict[str, np.ndarray] = field(default_factory=dict)  # the state of its controllers
 
     def add(self, losses: Mapping[str, float], images: int, seconds: float) -> None:
         """Count one step."""
@@ -50,7 +52,8 @@ class LoopState:
     def arrays(self) -> dict[str, np.ndarray]:
         """What decides the result. Seconds do not: they are metadata."""
         counts = np.array([self.batches, self.step, self.images], np.int64)
-        return {"loop.counts": counts, **{_SUM + name: np.array(value) for name, value in self.sums.items()}}
+        sums = {_SUM + name: np.array(value) for name, value in self.sums.items()}
+        return {"loop.counts": counts, **sums, **{_FEEDBACK + name: value for name, value in self.feedback.items()}}
 
     def metadata(self) -> dict[str, str]:
         """Strings, as safetensors wants them."""
@@ -64,7 +67,8 @@ class LoopState:
             batches, step, images = (int(value) for value in arrays["loop.counts"])
             names = metadata["sums"].splitlines()
             sums = {name: float(arrays[_SUM + name]) for name in names}
-            return cls(batches, metadata["run"], step, images, sums, float(metadata["seconds"]))
+            feedback = {name.removeprefix(_FEEDBACK): a for name, a in arrays.items() if name.startswith(_FEEDBACK)}
+            return cls(batches, metadata["run"], step, images, sums, float(metadata["seconds"]), feedback)
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: not the state of a training run (no {error}); was it swapped?") from error
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..checkpoint import atomic_file
 from ..data import TextDataset
+from .feedback import Feedback
+from .feedback.drawn import panels_and_marks
 from .folder import RunFolder
 from .history import History
 
@@ -25,7 +27,9 @@ def write_epoch(model: Any, folder: RunFolder, epoch: int, seed: int) -> str:
     return f"after epoch {epoch} it writes:\n  " + text.strip().replace("\n", "\n  ") + "\n"
 
 
-def draw_run(model: Any, folder: RunFolder, history: History, shown: TextDataset, seed: int) -> list[Path]:
+def draw_run(
+    model: Any, folder: RunFolder, history: History, shown: TextDataset, seed: int, feedback: Feedback
+) -> list[Path]:
     """Samples and pictures of the state that the run is in; the pictures are of the beginning of `shown`."""
     from .. import plots
 
@@ -40,6 +44,6 @@ def draw_run(model: Any, folder: RunFolder, history: History, shown: TextDataset
     plots.save_next_tokens(model.next_probabilities(tokens), tokens, vocabulary, drawn[2])
     if history.rows:
         losses = {name: values for name, values in history.curves.items() if name.endswith("loss")}
-        plots.save_text_losses(losses, path / "losses.png")
+        plots.save_text_losses(losses, path / "losses.png", marks=panels_and_marks(feedback, history)[1])
         drawn.append(path / "losses.png")
     return drawn

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "cuda"))  # the emulation, which runs the kernels
+sys.path.append(str(Path(__file__).parent.parent / "program"))  # random steps
 
 from emulation import emulator  # noqa: E402
 

@@ -11,6 +11,10 @@ code launches is what would run on a GPU, with its arguments checked against the
 `kernels.reference` in their place would be faster by a few seconds, and test neither sources nor launches.)
 
 `log` counts what crosses between host and device; `memory` has a limit, and a pool that keeps what was freed.
+
+While a stream is capturing nothing is computed: what would change memory is kept, with the memory that it reads and
+writes, and a graph does it at every launch. Then a copy to or from the host, a number that is read, an array from the
+pool and a module that is loaded are errors (CuPy lets its pool give what it has; that would be overwritten later).
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import Any
 import numpy as np
 from emulation import emulator
 
-__all__ = ["log", "memory", "module", "ndarray"]
+__all__ = ["launches", "log", "memory", "module", "ndarray", "state"]
 
 
 @dataclass
@@ -60,6 +64,11 @@ class Memory:
         self.used += size
         self.peak = max(self.peak, self.used)
 
+    def malloc(self, size: int) -> _Pointer:
+        _outside_of_capture("memory from the pool")
+        self.allocate(size)
+        return _Pointer(size)
+
     def free(self, size: int) -> None:
         self.used -= size
         self.pooled[size] = self.pooled.get(size, 0) + 1
@@ -69,8 +78,67 @@ class Memory:
         self.emptied += 1
 
 
+class _Pointer:
+    """As cupy.cuda.MemoryPointer: memory on the device, freed when nobody holds it."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.bytes = np.full(max(size, 1), 0xFF, np.uint8)
+
+    def __del__(self) -> None:
+        memory.free(self.size)
+
+    def array(self, like: np.ndarray) -> np.ndarray:
+        """The memory as an array with the content and layout of `like`, which is dense."""
+        host = np.ndarray(like.shape, like.dtype, self.bytes.data, 0, like.strides)
+        host[...] = like
+        return host
+
+
 log = Log()
 memory = Memory()
+launches: list[str] = []
+"""The kernels that were started from Python, by name; not those that a graph started."""
+
+
+class _State:
+    """What is current: the allocator, and the streams that were entered."""
+
+    def __init__(self) -> None:
+        self.allocator: Callable[[int], _Pointer] | None = None
+        self.streams: list[Stream] = []
+
+    @property
+    def capture(self) -> list[Callable[[], Any]] | None:
+        return self.streams[-1].captured if self.streams else None
+
+
+state = _State()
+
+
+def _outside_of_capture(what: str) -> None:
+    if state.capture is not None:
+        state.streams[-1].valid = False
+        raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing "
+                               f"({what})")
+
+
+def _do(action: Callable[[], Any]) -> None:
+    """Now, or when the graph that is being captured is launched."""
+    if state.capture is not None:
+        state.capture.append(action)
+    else:
+        action()
+
+
+def _made(compute: Callable[[], Any]) -> ndarray:
+    """A new array with what `compute` gives."""
+    made = ndarray(compute())
+    if state.capture is not None:
+        if made.size and made.flags.c_contiguous:
+            made._host.reshape(-1).view(np.uint8).fill(0xFF)  # it is not there yet
+        state.capture.append(lambda: np.copyto(made._host, compute()))
+    return made
 
 _NUMBERS = (int, float, bool, np.generic)
 
@@ -127,6 +195,11 @@ class ndarray:
         if base is None:
             if not self._host.flags.owndata or not self._host.flags.writeable:
                 self._host = self._host.copy(order="K")
+            if state.allocator is not None:
+                self._pointer = state.allocator(self._host.nbytes)
+                self._host = self._pointer.array(self._host)
+                return
+            _outside_of_capture("memory from the pool")
             memory.allocate(self._host.nbytes)
             self._counted = self._host.nbytes
 
@@ -166,10 +239,21 @@ class ndarray:
         raise TypeError(f"numpy.{func.__name__} of an array on the device: take the function from its namespace")
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
+        _outside_of_capture("a copy to the host")
         log.down.append(self.nbytes)
         return self._host.copy(order=order)
 
+    def set(self, arr: np.ndarray, stream: Any = None) -> None:
+        _outside_of_capture("a copy from the host")
+        if not isinstance(arr, np.ndarray) or (arr.shape, arr.dtype) != (self.shape, self.dtype):
+            raise TypeError("Only numpy.ndarray of the same shape and dtype can be set")
+        if not self.flags.c_contiguous or not arr.flags.c_contiguous:
+            raise RuntimeError("Cannot set to non-contiguous array")
+        log.up.append(arr.nbytes)
+        self._host[...] = arr
+
     def item(self) -> Any:
+        _outside_of_capture("a number that is read")
         log.reads += 1
         return self._host.item()
 
@@ -189,80 +273,94 @@ class ndarray:
 
     # Views
 
-    def _view(self, host: np.ndarray) -> ndarray:
+    def _view(self, show: Callable[[], np.ndarray]) -> ndarray:
+        host = show()
         if self._host.size and not np.may_share_memory(host, self._host):
-            return ndarray(host)
+            return _made(show)
         return ndarray(host, base=self)
 
     def reshape(self, *shape: Any, order: str = "C") -> ndarray:
-        return self._view(self._host.reshape(*shape, order=order))
+        return self._view(lambda: self._host.reshape(*shape, order=order))
 
     def transpose(self, *axes: Any) -> ndarray:
-        return self._view(self._host.transpose(*axes))
+        return self._view(lambda: self._host.transpose(*axes))
 
     def swapaxes(self, axis1: int, axis2: int) -> ndarray:
-        return self._view(self._host.swapaxes(axis1, axis2))
+        return self._view(lambda: self._host.swapaxes(axis1, axis2))
 
     def squeeze(self, axis: Any = None) -> ndarray:
-        return self._view(self._host.squeeze(axis))
+        return self._view(lambda: self._host.squeeze(axis))
 
     def ravel(self, order: str = "C") -> ndarray:
-        return self._view(self._host.ravel(order))
+        return self._view(lambda: self._host.ravel(order))
+
+    def view(self, dtype: Any) -> ndarray:
+        return self._view(lambda: self._host.view(dtype))
 
     def __getitem__(self, key: Any) -> ndarray:
         hosted, basic = _key(key)
-        return self._view(self._host[(*hosted, ...)] if Ellipsis not in [k for k in hosted if k is ...]
-                          else self._host[hosted]) if basic else ndarray(self._host[hosted])
+        if not basic:
+            if any(isinstance(k, np.ndarray) and k.dtype.kind == "b" for k in hosted):
+                _outside_of_capture("the number of elements that a mask chooses")
+            return _made(lambda: self._host[hosted])
+        whole = hosted if Ellipsis in [k for k in hosted if k is ...] else (*hosted, ...)
+        return self._view(lambda: self._host[whole])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         hosted, _ = _key(key)
         if isinstance(value, np.ndarray):
             raise TypeError("Unsupported type <class 'numpy.ndarray'>: a NumPy array is not copied to the device")
-        _quiet(self._host.__setitem__, hosted, _host(value))
+        given = _host(value)
+        _do(lambda: _quiet(self._host.__setitem__, hosted, given))
 
     # Copies
 
     def copy(self, order: str = "C") -> ndarray:
-        return ndarray(self._host.copy(order=order))
+        return _made(lambda: self._host.copy(order=order))
 
     def astype(
         self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
     ) -> ndarray:
         if not copy and np.dtype(dtype) == self.dtype:
             return self
-        return ndarray(_quiet(self._host.astype, dtype, order=order))
+        return _made(lambda: _quiet(self._host.astype, dtype, order=order))
 
     def fill(self, value: Any) -> None:
-        self._host.fill(_host(value))
+        number = _host(value)
+        _do(lambda: self._host.fill(number))
 
     # Reductions: an array of no axes, never a NumPy scalar
 
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
-        return ndarray(_quiet(self._host.sum, axis=axis, dtype=dtype, keepdims=keepdims))
+        return _made(lambda: _quiet(self._host.sum, axis=axis, dtype=dtype, keepdims=keepdims))
 
     def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
-        return ndarray(_quiet(self._host.mean, axis=axis, dtype=dtype, keepdims=keepdims))
+        return _made(lambda: _quiet(self._host.mean, axis=axis, dtype=dtype, keepdims=keepdims))
 
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
-        return ndarray(_quiet(self._host.max, axis=axis, keepdims=keepdims))
+        return _made(lambda: _quiet(self._host.max, axis=axis, keepdims=keepdims))
 
     def min(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
-        return ndarray(_quiet(self._host.min, axis=axis, keepdims=keepdims))
+        return _made(lambda: _quiet(self._host.min, axis=axis, keepdims=keepdims))
 
     def all(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
-        return ndarray(self._host.all(axis=axis, keepdims=keepdims))
+        return _made(lambda: self._host.all(axis=axis, keepdims=keepdims))
 
     def any(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> ndarray:
-        return ndarray(self._host.any(axis=axis, keepdims=keepdims))
+        return _made(lambda: self._host.any(axis=axis, keepdims=keepdims))
 
 
 def _operator(name: str) -> Callable[..., Any]:
     def method(self: ndarray, *others: Any) -> Any:
         given = [_host(other) for other in others]
-        result = _quiet(getattr(self._host, name), *given)
         if name.startswith("__i") and name != "__invert__":
+            _do(lambda: _quiet(getattr(self._host, name), *given))
             return self
-        return NotImplemented if result is NotImplemented else ndarray(result)
+        if _quiet(getattr(self._host, name), *given) is NotImplemented:
+            return NotImplemented
+        if name.endswith("matmul__"):
+            _not_of_a_library()
+        return _made(lambda: _quiet(getattr(self._host, name), *given))
 
     method.__name__ = name
     return method
@@ -287,19 +385,22 @@ class _Ufunc:
     def __call__(self, *args: Any, dtype: Any = None) -> ndarray:
         if not any(isinstance(a, ndarray) for a in args):
             raise _refuse(args[0])
-        return ndarray(_quiet(self._function, *map(_host, args), **({} if dtype is None else {"dtype": dtype})))
+        hosts, options = [_host(a) for a in args], {} if dtype is None else {"dtype": dtype}
+        return _made(lambda: _quiet(self._function, *hosts, **options))
 
     def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
         if self._function is not np.add:
             raise NotImplementedError
-        self._function.at(a._host, _key(indices)[0], _host(b))
+        key, given = _key(indices)[0], _host(b)
+        _do(lambda: self._function.at(a._host, key, given))
 
 
 def asarray(a: Any, dtype: Any = None, order: Any = None) -> ndarray:
     """One of ours as it is, where it fits; anything else is copied to the device."""
     if isinstance(a, ndarray):
         fits = (dtype is None or a.dtype == dtype) and (order != "C" or a.flags.c_contiguous)
-        return a if fits else ndarray(np.array(a._host, dtype=dtype, order=order))
+        return a if fits else _made(lambda: np.array(a._host, dtype=dtype, order=order))
+    _outside_of_capture("a copy from the host")
     if isinstance(a, np.ndarray):
         log.up.append(a.nbytes)
     elif not isinstance(a, _NUMBERS):
@@ -319,51 +420,58 @@ def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
 
 def zeros(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    return ndarray(np.zeros(shape, dtype, order))
+    return _made(lambda: np.zeros(shape, dtype, order))
 
 
 def zeros_like(a: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
-    return ndarray(np.zeros_like(a._host, dtype=dtype, order=order))
+    return _made(lambda: np.zeros_like(a._host, dtype=dtype, order=order))
 
 
 def full_like(a: ndarray, fill_value: Any, dtype: Any = None, order: str = "K") -> ndarray:
-    return ndarray(np.full_like(a._host, fill_value, dtype=dtype, order=order))
+    return _made(lambda: np.full_like(a._host, fill_value, dtype=dtype, order=order))
 
 
 def empty_like(prototype: ndarray, dtype: Any = None, order: str = "K") -> ndarray:
-    return ndarray(np.full_like(prototype._host, 113, dtype=dtype, order=order))
+    return _made(lambda: np.full_like(prototype._host, 113, dtype=dtype, order=order))
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> ndarray:
-    return ndarray(np.arange(start, dtype=dtype) if stop is None else np.arange(start, stop, step, dtype=dtype))
+    return _made(lambda: np.arange(start, dtype=dtype) if stop is None else np.arange(start, stop, step, dtype=dtype))
 
 
 def clip(a: ndarray, a_min: Any, a_max: Any) -> ndarray:
-    return ndarray(np.clip(a._host, _host(a_min), _host(a_max)))
+    return _made(lambda: np.clip(a._host, _host(a_min), _host(a_max)))
 
 
 def where(condition: ndarray, x: Any = None, y: Any = None) -> ndarray:
-    return ndarray(np.where(_host(condition), _host(x), _host(y)))
+    return _made(lambda: np.where(_host(condition), _host(x), _host(y)))
 
 
 def broadcast_to(array: ndarray, shape: Any) -> ndarray:
-    return array._view(np.broadcast_to(array._host, shape))
+    return array._view(lambda: np.broadcast_to(array._host, shape))
 
 
 def broadcast_arrays(*args: ndarray) -> list[ndarray]:
-    return [a._view(b) for a, b in zip(args, np.broadcast_arrays(*(a._host for a in args)), strict=True)]
+    shape = np.broadcast_shapes(*(a.shape for a in args))
+    return [broadcast_to(a, shape) for a in args]
 
 
 def concatenate(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
-    return ndarray(np.concatenate([_array(a) for a in tup], axis=axis))
+    hosts = [_array(a) for a in tup]
+    if len(hosts) > 8:
+        _outside_of_capture("addresses that are copied from the host")
+    return _made(lambda: np.concatenate(hosts, axis=axis))
 
 
 def stack(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
-    return ndarray(np.stack([_array(a) for a in tup], axis=axis))
+    hosts = [_array(a) for a in tup]
+    if len(hosts) > 8:
+        _outside_of_capture("addresses that are copied from the host")
+    return _made(lambda: np.stack(hosts, axis=axis))
 
 
 def take_along_axis(a: ndarray, indices: ndarray, axis: Any) -> ndarray:
-    return ndarray(np.take_along_axis(_array(a), _array(indices), axis))
+    return _made(lambda: np.take_along_axis(_array(a), _array(indices), axis))
 
 
 def may_share_memory(a: ndarray, b: ndarray) -> bool:
@@ -380,6 +488,7 @@ class RawModule:
     """A CUDA source, run on the CPU."""
 
     def __init__(self, code: str, options: Sequence[str] = ()) -> None:
+        _outside_of_capture("a module that is loaded")
         defines = [option[2:] for option in options if option.startswith("-D")]
         self._module = emulator.Module(code, defines)
 
@@ -392,13 +501,81 @@ class RawModule:
                     raise _refuse(a)
             if any(size < 1 for size in (*grid, *block)):
                 raise ValueError(f"cudaErrorInvalidConfiguration: grid {grid}, block {block}")
-            kernel(grid, block, [a._host if isinstance(a, ndarray) else a for a in args])
+            hosts = [a._host if isinstance(a, ndarray) else a for a in args]
+            launches.append(name)
+            _do(lambda: kernel(grid, block, hosts))
 
         return launch
 
 
 class CUDARuntimeError(RuntimeError):
     """As cupy.cuda.runtime.CUDARuntimeError."""
+
+
+def _not_of_a_library() -> None:
+    """CuPy gives no call of cuBLAS to a graph."""
+    if state.capture is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+
+
+class Graph:
+    """As cupy.cuda.Graph: what was captured, done at every launch."""
+
+    def __init__(self, actions: list[Callable[[], Any]]) -> None:
+        self.actions = actions
+
+    def launch(self, stream: Any = None) -> None:
+        _outside_of_capture("a graph within a graph")
+        for action in self.actions:
+            action()
+
+
+class Stream:
+    """As cupy.cuda.Stream."""
+
+    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False) -> None:
+        self.non_blocking = non_blocking
+        self.captured: list[Callable[[], Any]] | None = None
+        self.valid = True
+
+    def __enter__(self) -> Stream:
+        state.streams.append(self)
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        state.streams.pop()
+
+    def begin_capture(self, mode: Any = None) -> None:
+        self.captured, self.valid = [], True
+
+    def end_capture(self) -> Graph:
+        assert self.captured is not None
+        actions, self.captured = self.captured, None
+        if not self.valid:
+            raise CUDARuntimeError("cudaErrorStreamCaptureInvalidated: operation failed due to a previous error")
+        return Graph(actions)
+
+    def is_capturing(self) -> bool:
+        return self.captured is not None
+
+    def synchronize(self) -> None:
+        _outside_of_capture("waiting for the device")
+
+
+_NULL = Stream(null=True)
+
+
+class using_allocator:  # noqa: N801 - CuPy's name
+    """As cupy.cuda.using_allocator."""
+
+    def __init__(self, allocator: Callable[[int], _Pointer]) -> None:
+        self.allocator = allocator
+
+    def __enter__(self) -> None:
+        self.before, state.allocator = state.allocator, self.allocator
+
+    def __exit__(self, *args: Any) -> None:
+        state.allocator = self.before
 
 
 class Device:
@@ -432,6 +609,10 @@ module = _module(
     cuda=_module(
         "cupy.cuda",
         Device=Device,
+        Graph=Graph,
+        Stream=Stream,
+        get_current_stream=lambda device_id=-1: state.streams[-1] if state.streams else _NULL,
+        using_allocator=using_allocator,
         memory=_module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
         runtime=_module(
             "cupy.cuda.runtime",

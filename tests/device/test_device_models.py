@@ -31,6 +31,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "BatchNorm": lambda: nn.BatchNorm(8),
     "Embedding": lambda: nn.Embedding(9, 4, rng=mg.Generator(1)),
     "SelfAttention": lambda: nn.SelfAttention(8, 2, rng=mg.Generator(1)),
+    "Block": lambda: nn.Block(8, 2, 3, dropout=0.2, rng=mg.Generator(1), noise=mg.Generator(2), causal=False),
     "Sequential": lambda: nn.Sequential(nn.Dense(8, 5, rng=mg.Generator(2)), nn.BatchNorm(5), nn.GELU()),
 }
 
@@ -51,7 +52,7 @@ def test_layer(gpu: str, name: str, training: bool) -> None:
     results = []
     for device in (gpu, "cpu"):
         layer = LAYERS[name]().to(device).train(training)
-        value = {"Embedding": np.array([[0, 8], [3, 3]]), "SelfAttention": X[None]}.get(name, X)
+        value = {"Embedding": np.array([[0, 8], [3, 3]]), "SelfAttention": X[None], "Block": X[None]}.get(name, X)
         x = mg.tensor(value, requires_grad=value.dtype.kind == "f", device=device)
         y = layer(x)
         (y * y * 0.5 + y).sum().backward()
@@ -80,6 +81,7 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {
     "value": lambda a, b: gan.value(a[:, :1], b[:, :1]),
     "r1": lambda a, b: gan.r1_penalty(lambda x: mg.tanh(x @ a.T @ b) @ b.T, a.detach(), gamma=2.0),
     "kl": lambda a, b: vae.kl_normal(a, b),
+    "kl, free bits": lambda a, b: vae.kl_free_bits(a, b, 0.6),
     "kl, literal": lambda a, b: vae.kl_normal_literal(a, mg.exp(b)),
     "kl, per sample": lambda a, b: vae.kl_normal(a, b, per_sample=True).sum(),
     "bernoulli": lambda a, b: vae.bernoulli_nll(a, mg.sigmoid(b).detach()),
@@ -250,6 +252,32 @@ def test_in_a_language_models_step_the_windows_go_up_and_the_loss_comes_down(sta
     standin.log.clear()
     ours.train_step(TEXT[:4])
     assert standin.log.up == [TEXT[:4].nbytes] and standin.log.down == []
+
+
+def text_vae(**more: Any) -> Any:
+    return mg.models.TextVAE(context=8, latent=3, layers=1, heads=2, width=8, warmup=3, steps=9, dropout=0.2, **more)
+
+
+def test_a_text_vaes_training_is_the_cpus(gpu: str) -> None:
+    ours, theirs = text_vae(device=gpu), text_vae()
+    rows = np.hstack([np.arange(12)[:, None] % 8 + 1, TEXT[:, 1:]])
+    for n in range(12):
+        a, b = ours.train_step(rows[n % 3 :: 3]), theirs.train_step(rows[n % 3 :: 3])
+        assert np.isfinite(a["loss"]) and a == pytest.approx(b, rel=1e-3)
+    for key, expected in theirs.training_state().items():
+        np.testing.assert_allclose(ours.training_state()[key].astype(float), expected, atol=5e-4, err_msg=key)
+    assert ours.evaluate(rows) == pytest.approx(theirs.evaluate(rows), rel=1e-3)
+    assert ours.sample(2, seed=2) == theirs.sample(2, seed=2)
+    np.testing.assert_allclose(ours.encode(["abc", "d"]), theirs.encode(["abc", "d"]), atol=1e-3)
+    assert len(ours.interpolate("abc", "d", 3)) == 3
+
+
+def test_in_a_text_vaes_step_the_rows_go_up_and_the_losses_come_down(standin: Any) -> None:
+    ours, rows = text_vae(device="gpu"), np.hstack([np.full((4, 1), 5), TEXT[:4, 1:]])
+    ours.train_step(rows)
+    standin.log.clear()
+    losses = ours.train_step(rows)
+    assert set(standin.log.up) == {rows.nbytes} and standin.log.down == [] and len(losses) == 3
 
 
 def test_images_that_are_on_the_gpu_stay_there(standin: Any) -> None:

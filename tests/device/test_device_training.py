@@ -70,6 +70,14 @@ def test_the_history_is_the_cpus(gpu: str, make: Any, tmp_path: Path) -> None:
     assert {"samples.png", "losses.png", "model.safetensors"} <= {p.name for p in (tmp_path / "a").iterdir()}
 
 
+@pytest.mark.parametrize("make", [vae, gan])
+def test_a_compiled_run_has_the_same_history(gpu: str, make: Any) -> None:
+    """Of batches of 16, 16 and 8, three epochs long, so that each program is recorded and replayed."""
+    a, b = run(make(), epochs=3, device=gpu, compile=True), run(make(), epochs=3, device=gpu)
+    for column in a.curves:
+        np.testing.assert_allclose(a[column], b[column], rtol=2e-3, err_msg=column)
+
+
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
     """Python's own handling of SIGINT, which a process in the background does not have."""
@@ -263,3 +271,19 @@ def test_out_of_memory_is_exit_code_5_and_one_line(standin: Any, command: Any, m
 
 def test_arrays_of_the_device_have_a_host_copy_only_on_purpose(gpu: str) -> None:
     assert type(to_device(vae(device=gpu).mu.weight.data, "cpu")) is np.ndarray
+
+
+def test_controllers_move_the_same_settings_on_the_gpu(gpu: str) -> None:
+    """Augmented images, signs, learning rates and beta: the CPU's numbers."""
+    images = np.random.default_rng(3).integers(0, 256, (24, 6, 6)).astype(np.uint8)
+    for make, controllers in (
+        (lambda: mg.models.GAN(image_shape=(6, 6), latent=3, generator=(5,), discriminator=(5,), seed=1),
+         [mg.feedback.AdaptiveAugmentation(target=-0.9, images=100, every=1), mg.feedback.Balance(0.55, gain=0.3)]),
+        (lambda: mg.models.VAE(image_shape=(6, 6), latent=2, hidden=(5,), seed=1),
+         [mg.feedback.KLTarget(0.01, ki=0.5)]),
+    ):
+        ours, theirs = (mg.train(make(), images, epochs=2, batch_size=8, device=device, feedback=controllers).rows
+                        for device in (gpu, "cpu"))
+        for a, b in zip(ours, theirs, strict=True):
+            for name in set(a) - {"seconds", "images_per_second"}:
+                assert a[name] == pytest.approx(b[name], rel=1e-3, abs=1e-4), name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -114,3 +114,75 @@ def test_kernels_run(standin: Any, x: Any) -> None:
 def test_a_launch_of_nothing_is_an_error_as_it_is_on_a_gpu(standin: Any, x: Any) -> None:
     with pytest.raises(ValueError, match="cudaErrorInvalidConfiguration"):
         standin.module.RawModule(code=KERNEL).get_function("f")((0,), (1,), (x,))
+
+
+# Capture ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def capturing(standin: Any, x: Any) -> Iterator[Any]:
+    """A stream that captures, with x's memory for new arrays."""
+    pointer = standin.module.get_default_memory_pool().malloc(64)
+    stream = standin.module.cuda.Stream(non_blocking=True)
+    with standin.module.cuda.using_allocator(lambda size: pointer), stream:
+        stream.begin_capture()
+        yield stream
+    assert standin.state.capture is None and standin.state.allocator is None
+
+
+NOT_CAPTURED: dict[str, Callable[[Any, Any], Any]] = {
+    "a number": lambda cupy, x: x.sum().item(),
+    "a branch": lambda cupy, x: bool(x[0, 0] > 1),
+    "a copy down": lambda cupy, x: x.get(),
+    "asnumpy": lambda cupy, x: cupy.asnumpy(x),
+    "a copy up": lambda cupy, x: cupy.asarray(HOST),
+    "set": lambda cupy, x: x.set(HOST),
+    "memory from the pool": lambda cupy, x: cupy.get_default_memory_pool().malloc(8),
+    "a module": lambda cupy, x: cupy.RawModule(code=KERNEL),
+    "waiting": lambda cupy, x: cupy.cuda.get_current_stream().synchronize(),
+    "a mask": lambda cupy, x: x[x > 1],
+    "nine addresses": lambda cupy, x: cupy.concatenate([x] * 9),
+}
+
+
+@pytest.mark.parametrize("what", NOT_CAPTURED)
+def test_what_waits_or_copies_or_allocates_ends_a_capture(standin: Any, capturing: Any, x: Any, what: str) -> None:
+    with pytest.raises(standin.CUDARuntimeError, match="^cudaErrorStreamCaptureUnsupported"):
+        NOT_CAPTURED[what](standin.module, x)
+    with pytest.raises(standin.CUDARuntimeError, match="^cudaErrorStreamCaptureInvalidated"):
+        capturing.end_capture()
+    assert not capturing.is_capturing()
+
+
+def test_a_product_by_the_library_is_not_captured(capturing: Any, x: Any) -> None:
+    with pytest.raises(NotImplementedError, match="cuBLAS"):
+        x @ x.T
+    capturing.end_capture()
+
+
+def test_a_capture_computes_nothing_and_a_graph_all_of_it(standin: Any, x: Any) -> None:
+    cupy = standin.module
+    y, total, kernel = cupy.zeros((2, 3), np.float32), cupy.zeros((), np.float32), cupy.RawModule(code=KERNEL)
+    pointers = [cupy.get_default_memory_pool().malloc(64) for _ in range(2)]
+    turns = iter(pointers)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with cupy.cuda.using_allocator(lambda size: next(turns)), stream:
+        stream.begin_capture()
+        z = x * 2 + 1
+        y[...] = z
+        y += 1
+        total[...] = x[0, 0]
+        kernel.get_function("f")((1,), (1,), (x,))
+        graph = stream.end_capture()
+    np.testing.assert_array_equal(y.get(), 0)
+    assert np.isnan(z.get()).all() and x[0, 0].item() == 0
+    for first in (0.0, 2.0):
+        assert x[0, 0].item() == first
+        graph.launch()
+        assert (y[0, 0].item(), y[1, 2].item(), total.item(), x[0, 0].item()) == (2 * first + 2, 12, first, 2)
+
+
+def test_arrays_of_a_capture_lie_where_the_allocator_says(standin: Any, capturing: Any, x: Any) -> None:
+    a, b = x + 1, x + 2
+    assert a.data.ptr == b.data.ptr
+    capturing.end_capture()

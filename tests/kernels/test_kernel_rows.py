@@ -12,6 +12,7 @@ from row_cases import NAMES, cases
 
 from minigen import kernels
 from minigen.kernels import reference
+from minigen.kernels.cpu.rows import add_rows
 
 RTOL = {np.float32: 3e-5, np.float64: 1e-11}
 
@@ -119,3 +120,23 @@ def test_gelu_slope_is_the_slope_of_gelu() -> None:
     narrow = x.astype(np.float32)
     np.testing.assert_allclose(kernels.gelu_slope(np.ones_like(narrow), narrow),
                                reference.gelu_slope(np.ones_like(narrow), narrow), atol=2e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_added_as_numpy_adds_them(dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    for m, n, k in ((1, 1, 1), (5, 3, 40), (7, 33, 12), (4, 2, 0), (3, 0, 2)):
+        target, values = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal((n, k)).astype(dtype).T
+        places = rng.integers(-m, m, k).astype(np.int16)
+        expected = target.copy()
+        np.add.at(expected, places, values)
+        add_rows(target, places, values)
+        np.testing.assert_array_equal(target, expected)
+    with pytest.raises(IndexError, match="places from 0 to 3 in 3 rows"):
+        add_rows(np.zeros((3, 2)), np.array([0, 3]), np.zeros((2, 2)))
+    with pytest.raises(IndexError, match="places from -4"):
+        add_rows(np.zeros((3, 2)), np.array([-4]), np.zeros((1, 2)))
+    with pytest.raises(ValueError, match=r"values \(1, 2\)"):
+        add_rows(np.zeros((3, 2)), np.array([0]), np.zeros((2, 2)))
+    with pytest.raises(TypeError, match="float64 expected"):
+        add_rows(np.zeros((3, 2)), np.array([0]), np.zeros((1, 2), np.float32))

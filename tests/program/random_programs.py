@@ -6,6 +6,7 @@ import numpy as np
 
 import minigen as mg
 from minigen import ops
+from minigen.backend import to_device
 from minigen.tensor import Parameter, Tensor
 
 UNARY = [
@@ -32,7 +33,7 @@ SHAPING = [
     lambda x: x.T, lambda x: x.reshape(-1), lambda x: x.reshape(1, -1), lambda x: x[0], lambda x: x[..., ::2],
     lambda x: x[::-1], lambda x: ops.broadcast_to(x, shape=(2, *x.shape)),
     lambda x: ops.swap_last(x) if x.ndim > 1 else x,
-    lambda x: ops.concatenate(x, x), lambda x: ops.stack(x, x, axis=-1), lambda x: x[np.array([0, 0])],
+    lambda x: ops.concatenate(x, x), lambda x: ops.stack(x, x, axis=-1), lambda x: x[[0, 0]],
     lambda x: ops.softmax(x), lambda x: ops.log_softmax(x), lambda x: ops.normalise(x, axis=-1, eps=0.1),
 ]
 
@@ -44,11 +45,12 @@ def broadcasts(a, b):
 class Step:
     """A random step over `weights` and one argument: the same whenever it runs."""
 
-    def __init__(self, seed: int, dtype: str) -> None:
+    def __init__(self, seed: int, dtype: str, device: str = "cpu") -> None:
+        self.device = device
         self.draws = np.random.default_rng(seed)
         shapes = [(3, 4), (4,), (3, 1), (4, 2), (2,), ()]
         values = [self.draws.normal(size=s).astype(dtype) for s in shapes]
-        self.weights = [Parameter(v) for v in values]
+        self.weights = [Parameter(to_device(v, device)) for v in values]
         self.noise = mg.Generator(seed)
         makers = [mg.optim.SGD, lambda p: mg.optim.SGD(p, momentum=0.9, nesterov=True), mg.optim.Adam, mg.optim.AdamW,
                   mg.optim.RMSprop]
@@ -78,7 +80,7 @@ class Step:
                 case _ if a.ndim == 2 and a.shape[1] == 4:
                     y = ops.dense(a, self.weights[3], self.weights[4])
                 case _:
-                    y = a * self.noise.normal(a.shape, str(a.dtype))
+                    y = a * self.noise.normal(a.shape, str(a.dtype), self.device)
             pool.append(y)
         loss = pool[-1].mean() + sum((p * p).sum() for p in self.weights) * 0.01
         if self.again:

@@ -149,11 +149,16 @@ MODELS = {
     # 60 of the 100 steps are before the end of the schedule, 10 of them warm-up
     "GPT with dropout": lambda: mg.models.GPT(context=8, layers=2, heads=2, width=8, dropout=0.2, warmup=10, steps=60),
     "GPT": lambda: mg.models.GPT(context=5, layers=1, heads=1, width=6, warmup=1, steps=2000, lr=1e-2, clip=0.1),
+    "text VAE with dropout": lambda: mg.models.TextVAE(context=6, latent=3, layers=1, heads=2, width=8, warmup=10,
+                                                       steps=60, anneal=40),
 }
 
 
 def batches_for(name, count):
     rng = np.random.default_rng(0)
+    if "text" in name:
+        lengths = rng.integers(1, 7, (count, 4, 1))
+        return np.concatenate([lengths, rng.integers(0, 256, (count, 4, 6))], axis=2)
     if "GPT" in name:
         return rng.integers(0, 256, (count, 4, MODELS[name]().config.context + 1))
     return rng.integers(0, 256, (count, 8, 6, 5)).astype(np.uint8)
@@ -170,7 +175,7 @@ def test_every_model(name):
     ours, theirs, compiled = same_curve(make, lambda n: (images[n],), 2e-3 if "GAN" in name else 2e-4,
                                         interpret="with" in name or name == "VAE")
     assert ours.noise.state() == theirs.noise.state()
-    expected = {"GPT with dropout": 3, "GPT": 2}  # warm-up, cosine, and what comes after it
+    expected = {"GPT with dropout": 3, "GPT": 2, "text VAE with dropout": 3}  # warm-up, cosine, and what comes after it
     assert len(compiled.programs) == expected.get(name, 2 if ours.kind == "gan" and ours.config.r1 else 1)
     assert [o.lr for o in ours.optimizers.values()] == [o.lr for o in theirs.optimizers.values()]
     for key, array in ours.training_state().items():

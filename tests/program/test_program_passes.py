@@ -176,6 +176,20 @@ def test_two_gradients_of_a_weight_are_summed_in_place():
     assert sum(i.name == "product" and i.attrs["accumulate"] for i in program.instructions) == 2
 
 
+def test_a_sum_of_three_products_is_computed():
+    """The first sum goes into a product's memory; the second must still find who makes it."""
+    rng = np.random.default_rng(1)
+    a, b, c = (Parameter(rng.normal(size=(3, 2))) for _ in range(3))
+
+    def sum_of_three(x):
+        return x @ a + x @ b + x @ c
+
+    program = traced(sum_of_three, X)
+    products(program)
+    assert sum(i.name == "product" and i.attrs["accumulate"] for i in program.instructions) == 1
+    np.testing.assert_allclose(mg.compile(sum_of_three)(Tensor(X)).data, X @ (a.data + b.data + c.data), rtol=1e-12)
+
+
 # Loops ------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +277,51 @@ def test_optimizers_with_other_settings_stay_apart():
     program = traced(step)
     flatten_updates(program)
     assert names(program).count("sgd") == 2
+
+
+def clipped(net, optimizer, bound=0.1):
+    def step(x):
+        (net(x) * net(x)).sum().backward()
+        norm = optim.clip_norm(net.parameters(), bound)
+        optimizer.step()
+        optimizer.zero_grad()
+        return norm
+
+    return step
+
+
+def test_gradients_are_measured_and_clipped_in_one_pass_each():
+    net, eager = network(nn.Tanh()), network(nn.Tanh())
+    eager.load_state_dict(net.state_dict())
+    optimizer = optim.SGD(net.parameters())
+    compiled = CompiledStep(clipped(net, optimizer), interpret=True)
+    other = clipped(eager, optim.SGD(eager.parameters()))
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(X).numpy(), other(X), rtol=1e-12)
+    for name, array in net.state_dict().items():
+        np.testing.assert_allclose(array, eager.state_dict()[name], rtol=1e-12)
+    members = [m.name for i in compiled.last.program.instructions if i.phase == "update"
+               for m in (i.attrs["loop"].members if i.name == "loop" else [i])]
+    assert members.count("sum") == 1 and "copy" not in members and "sum_of_squares" not in members
+    assert sum(i.name == "loop" and i.outputs[0].size > 1 for i in compiled.last.program.instructions
+               if i.phase == "update") == 1  # the scaling
+
+
+def test_gradients_scaled_by_two_numbers_are_not_joined():
+    p, q = Parameter(np.ones(3)), Parameter(np.ones(2))
+    optimizer = optim.SGD([p, q], lr=0.1)
+
+    def step(x):
+        ((p * p).sum() + (q * q * q).sum()).backward()
+        with mg.no_grad():
+            p.grad, q.grad = p.grad * x[0, 0], q.grad * x[1, 1]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    program = traced(step, X)
+    optimise(program)
+    (update,) = [i for i in program.instructions if i.name == "sgd"]
+    assert len(update.inputs[1].parts) == 2
 
 
 def test_the_average_of_all_weights_is_one_pass_and_that_of_statistics_is_apart():

@@ -119,3 +119,18 @@ def test_draw_shows_the_program_before_and_after(gan, tmp_path):
 def test_there_is_no_source_before_the_first_call():
     with pytest.raises(GraphError, match="call it once"):
         _ = CompiledStep(lambda x: x).source
+
+
+@pytest.mark.parametrize("interpret", [True, False])
+def test_values_may_be_called_as_what_a_loop_has_itself(interpret):
+    """Its indices, its numbers and words of C++."""
+
+    def step(c0, i, n1, double):
+        a = (c0 * 0.3 + i) * n1 - double * 0.7
+        return a.sum(0), a
+
+    values = np.random.default_rng(0).normal(size=(4, 3, 4))
+    total, a = CompiledStep(step, interpret)(*values)
+    expected = (values[0] * 0.3 + values[1]) * values[2] - values[3] * 0.7
+    np.testing.assert_allclose(a.data, expected, rtol=1e-12)
+    np.testing.assert_allclose(total.data, expected.sum(0), rtol=1e-12)

@@ -10,7 +10,7 @@ import minigen as mg
 from minigen.cli import main
 from minigen.models import GAN
 from minigen.training import RunFolder, Silent, train, watch
-from minigen.training.diagnosis import diagnose
+from minigen.training.diagnosis import PATIENCE, diagnose
 from minigen.training.history import History
 
 SMALL = {"generator": (64,), "discriminator": (64,), "latent": 16}
@@ -84,6 +84,8 @@ def test_a_healthy_run_is_left_in_peace(mnist, tmp_path, monkeypatch, r1):
     found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=r1), *mnist, 2500, tmp_path, every=500)
     assert found == set() and not [line for line in told if line.startswith("doctor")]
     assert (tmp_path / "diagnosis.txt").read_text().startswith("nothing found\n(5 looks")
+    grown = History.read_csv(tmp_path / "signs.csv").rows[2:]
+    assert len(grown) == 3 and not [diagnose([row] * PATIENCE) for row in grown if diagnose([row] * PATIENCE)]
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from ..ir import Program
+from .clip import flatten_clipping
 from .common import share_common
 from .dead import remove_dead
 from .epilogue import accumulate_products, activate_products, plain_products
 from .flat import flatten_updates
 from .fold import fold_constants
 from .fuse import fuse_loops
+from .placement import place_on_gpu
 
 __all__ = ["optimise"]
 
 
-def optimise(program: Program) -> None:
-    """All passes, in the order in which each finds most."""
+def optimise(program: Program, device: str = "cpu") -> None:
+    """All passes, in the order in which each finds most; for the gpu with those that a program there needs."""
+    if device == "gpu":
+        place_on_gpu(program)
     fold_constants(program)
     share_common(program)
     remove_dead(program)
     plain_products(program)
     activate_products(program)
     accumulate_products(program)
-    fuse_loops(program)
     flatten_updates(program)
+    flatten_clipping(program)
+    fuse_loops(program)
+    if device == "gpu":
+        from .parts import part_sums  # which reads the sources of CUDA kernels
+
+        part_sums(program)

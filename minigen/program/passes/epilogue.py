@@ -11,16 +11,18 @@ _ACTIVATIONS = {"leaky_relu", "tanh", "sigmoid", "gelu", "softplus"}
 
 
 def plain_products(program: Program) -> None:
-    """Write every product of two matrices as one instruction, "product", with an optional bias.
+    """Write every product by a matrix as one instruction, "product", with an optional bias.
 
-    attrs: activation, slope, accumulate. Inputs: left, right, then bias, then what is accumulated into.
+    attrs: activation, slope, accumulate. Inputs: left, right, then bias, then what is accumulated into. What has more
+    than two axes on the left is read as its rows, and so is the result.
     """
     for i in program.instructions:
-        matrices = [v for v in i.reads if len(v.shape) == 2]
-        if i.name == "dense" and len(i.output.shape) == 2 and len(matrices) == 2:
-            i.op, i.attrs = "product", {"activation": None, "slope": 0.0, "bias": True, "accumulate": False}
-        elif i.name == "matmul" and len(matrices) == 2 and len(i.output.shape) == 2:
-            i.op, i.attrs = "product", {"activation": None, "slope": 0.0, "bias": False, "accumulate": False}
+        if i.name not in ("dense", "matmul") or len({v.dtype for v in i.reads}) > 1:
+            continue
+        left, right = i.inputs[:2]
+        if len(right.shape) == 2 and (i.name == "dense" or len(left.shape) > 1) and right.dtype.kind == "f":
+            i.attrs = {"activation": None, "slope": 0.0, "bias": i.name == "dense", "accumulate": False}
+            i.op = "product"
 
 
 def activate_products(program: Program) -> None:
@@ -65,6 +67,7 @@ def accumulate_products(program: Program) -> None:
         product.says += ", added to the other gradient"
         product.outputs = i.outputs
         i.output.base = first
+        maker[i.output] = product
         program.instructions.remove(i)
 
 

@@ -6,9 +6,10 @@ import itertools
 from typing import Any
 
 from ...host import Number
+from ..formulas import fits_in_a_loop
 from ..ir import Instruction, Program, Value
 
-__all__ = ["flatten_updates"]
+__all__ = ["flat", "flatten_updates", "placed"]
 
 _STEPS = {"adam_step": "adam", "sgd_step": "sgd", "rmsprop_step": "rmsprop"}
 
@@ -44,61 +45,66 @@ def _can_join(members: list[Instruction]) -> bool:
 
 def _join_optimizer(program: Program, members: list[Instruction]) -> list[Instruction]:
     name = _STEPS[members[0].name]
-    tensors = [_flat(program, f"{name}_{slot}", [i.inputs[k] for i in members])
+    tensors = [flat(program, f"{name}_{slot}", [i.inputs[k] for i in members])
                for k, slot in [(0, "parameters"), *((k, f"state_{k - 1}") for k in members[0].mutates if k)]]
     first = members[0]
-    parts, copies = _placed(program, members)
-    gradients = _flat(program, f"{name}_gradients", parts)
-    inputs = (tensors[0], gradients, *tensors[1:], *parts, *(i.inputs[1] for i in members))
-    joined = Instruction(name, inputs, first.attrs, [], (0, *range(2, 1 + len(tensors))), "update", first.site,
+    gradients, copies = placed(program, f"{name}_gradients", [(i.inputs[1], i) for i in members])
+    joined = Instruction(name, (tensors[0], gradients, *tensors[1:]), first.attrs, [],
+                         (0, *range(2, 1 + len(tensors))), "update", first.site,
                          f"{first.says}, {len(members)} parameters at once")
     return [*copies, joined]
 
 
-def _placed(program: Program, members: list[Instruction]) -> tuple[list[Value], list[Instruction]]:
-    """The parts of the flat gradient, and the copies into it of gradients that cannot be made in their place."""
+def placed(program: Program, name: str, values: list[tuple[Value, Instruction]]) -> tuple[Value, list[Instruction]]:
+    """The values, each with one that reads it, one after the other in a flat one, and the copies into that of those
+    that cannot be made in their place."""
     made = {v: i for i in program.instructions for v in i.outputs}
     parts: list[Value] = []
     copies: list[Instruction] = []
-    for i in members:
-        g = i.inputs[1]
-        root = g.root
-        if (root in made and made[root].name in ("product", "loop") and root.size == g.size and root not in parts
-                and (g is root or (g in made and made[g].name == "product"))):
+    for v, reader in values:
+        root = v.root
+        if (root in made and _fills(made[root]) and root.size == v.size and root not in parts
+                and (v is root or (v in made and made[v].name == "product"))):
             parts.append(root)
         else:
-            parts.append(Value(program.made(f"{g.name}_placed"), g.shape, g.dtype))
-            copies.append(Instruction("copy", (g,), {}, [parts[-1]], (), "update", i.site, "in its place"))
-    return parts, copies
+            parts.append(Value(program.made(f"{v.name}_placed"), v.shape, v.dtype))
+            copies.append(Instruction("copy", (v,), {}, [parts[-1]], (), "update", reader.site, "in its place"))
+    return flat(program, name, parts), copies
 
 
-def _flat(program: Program, name: str, parts: list[Value]) -> Value:
+def _fills(i: Instruction) -> bool:
+    """Whether an instruction computes into memory that it is given: what will be in a loop does."""
+    return i.name == "product" or (fits_in_a_loop(i) and i.name not in ("broadcast_to", "full_like")
+                                   and all(v.size for v in i.reads))
+
+
+def flat(program: Program, name: str, parts: list[Value]) -> Value:
     """A value whose parts, one after the other, are these."""
     bases = {v.base for v in parts}
     if len(bases) == 1 and (base := bases.pop()) is not None and base.parts == parts:
         return base
-    flat = Value(program.made(name), (sum(v.size for v in parts),), parts[0].dtype, parts[0].kind, parts=parts)
+    whole = Value(program.made(name), (sum(v.size for v in parts),), parts[0].dtype, parts[0].kind, parts=parts)
     start = 0
     for v in parts:
-        v.base, v.offset = flat, start
+        v.base, v.offset = whole, start
         start += v.size
-    return flat
+    return whole
 
 
 def _join_averages(program: Program, members: list[Instruction]) -> list[Instruction]:
     """Averages of parameters that an optimizer has placed side by side are taken in one pass, others one by one."""
     joined: list[Instruction] = []
     alone = list(members)
-    for flat in dict.fromkeys(i.inputs[1].base for i in members if i.inputs[1].offset is not None):
-        assert flat is not None
+    for weights in dict.fromkeys(i.inputs[1].base for i in members if i.inputs[1].offset is not None):
+        assert weights is not None
         of = {i.inputs[1]: i for i in members}
-        run = [of[p] for p in flat.parts if p in of]
+        run = [of[p] for p in weights.parts if p in of]
         targets = [i.inputs[0] for i in run]
-        if len(run) < len(flat.parts) or len(set(targets)) < len(run) or any(
+        if len(run) < len(weights.parts) or len(set(targets)) < len(run) or any(
                 v.kind != "state" or v.base is not None or not v.ordered for v in targets):
             continue
-        average = _flat(program, "average", targets)
-        joined.append(Instruction("ema", (average, flat), run[0].attrs, [], (0,), "update", run[0].site,
+        average = flat(program, "average", targets)
+        joined.append(Instruction("ema", (average, weights), run[0].attrs, [], (0,), "update", run[0].site,
                                   f"{run[0].says}, {len(run)} parameters at once"))
         alone = [i for i in alone if i not in run]
     return joined + alone

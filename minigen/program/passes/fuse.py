@@ -46,7 +46,7 @@ def fuse_loops(program: Program) -> None:
     order = _ordered(units, dependencies(instructions))
     used: dict[Value, set[Instruction]] = {}
     for i in instructions:
-        for v in i.reads:
+        for v in i.needs:
             used.setdefault(v, set()).add(i)
         for v in i.outputs:
             if v.base is not None:
@@ -179,7 +179,7 @@ def _as_instruction(unit: _Unit, members: list[Instruction], used: dict[Value, s
     own = set(members)
     outputs = [i.output for i in members if i.output in leaving or used.get(i.output, set()) - own]
     for v in outputs:
-        v.base, v.ordered = None, True
+        v.base, v.ordered = v.base if v.offset is not None else None, True
     last = members[-1]
     phases = {i.phase for i in members}
     phase = next(p for p in ("update", "backward", "forward") if p in phases)

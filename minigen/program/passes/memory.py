@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...autograd import Op
+from ...backend import Array
 from ..ir import Program, Value
 
 __all__ = ["VIEWS", "Block", "Plan", "plan_memory"]
@@ -38,9 +39,12 @@ class Plan:
     needed: int
 
 
-def plan_memory(program: Program) -> Plan:
-    """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory."""
-    fixed = _fixed(program)
+def plan_memory(program: Program, lasting: tuple[str, ...] = ("state", "constant")) -> Plan:
+    """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory.
+
+    `lasting` are the kinds of values whose memory is there before the step and never moves.
+    """
+    fixed = _fixed(program, lasting)
     lives = {v: life for v, life in _lives(program).items() if v.root in fixed and v.root.kind == "result"}
     for flat in dict.fromkeys(v.base for v in lives if v.offset is not None and v.base is not None):
         lives[flat] = min(lives[p][0] for p in flat.parts), max(lives[p][1] for p in flat.parts)
@@ -56,7 +60,7 @@ def plan_memory(program: Program) -> Plan:
     return Plan(offsets, fixed, size, needed)
 
 
-def _fixed(program: Program) -> set[Value]:
+def _fixed(program: Program, lasting: tuple[str, ...]) -> set[Value]:
     shown: dict[Value, np.ndarray] = {}  # an array of the same layout
 
     def of(v: Value) -> np.ndarray:
@@ -64,13 +68,13 @@ def _fixed(program: Program) -> set[Value]:
             if v.offset is not None or v.parts or v.tensor is None:
                 shown[v] = np.empty(v.shape, v.dtype)
             else:
-                shown[v] = v.tensor.data
+                shown[v] = _layout(v.tensor.data)
         return shown[v]
 
     fixed: set[Value] = set()
     for i in program.instructions:
         for v in i.reads:
-            if v.kind in ("state", "constant"):
+            if v.kind in lasting:
                 fixed.add(v)
         if i.name in VIEWS and i.reads[0] in fixed:
             v = i.output
@@ -90,18 +94,26 @@ def _fixed(program: Program) -> set[Value]:
     return fixed
 
 
+def _layout(array: Array) -> np.ndarray:
+    """A NumPy array that lies in memory as this one does: itself, or for one on the gpu one of any content."""
+    if isinstance(array, np.ndarray):
+        return array
+    spans = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True) if n]
+    start = -sum(span for span in spans if span < 0)
+    memory = np.empty(sum(map(abs, spans)) + array.itemsize, np.uint8)
+    return np.ndarray(array.shape, array.dtype, memory, start, array.strides)
+
+
 def _lives(program: Program) -> dict[Value, tuple[int, int]]:
     """First and last moment at which the memory of each value is in use; a part of a flat value has its own life."""
     lives: dict[Value, tuple[int, int]] = {}
 
     def use(v: Value, n: int) -> None:
-        while v.base is not None and v.offset is None:
-            v = v.base
-        first, _ = lives.get(v, (n, n))
-        lives[v] = first, n
+        first, _ = lives.get(v.home, (n, n))
+        lives[v.home] = first, n
 
     for n, i in enumerate(program.instructions):
-        for v in (*i.reads, *i.outputs):
+        for v in (*i.needs, *i.outputs):
             use(v, n)
     for v in program.results():
         use(v, len(program.instructions))
