@@ -46,8 +46,8 @@ STANDSTILL = 1e-8
 gradient's size only while it is above that. Healthy runs measured 1e-4 to 1e-3."""
 
 CLASSES = 1 / 3
-"""Effective number of classes, of that of the data: two thirds are missing. From step 1250 on healthy runs measured 0.85
-to 1 with R1 and 0.45 to 0.9 without, collapsed ones 0.1 to 0.2."""
+"""Effective number of classes, of that of the data: two thirds are missing. From step 1250 on healthy runs measured
+0.85 to 1 with R1 and 0.45 to 0.9 without, collapsed ones 0.1 to 0.2."""
 
 VARIETY = 0.25
 """Total variance of the samples, of that of the data. The ones, the least varied digit of MNIST, still have 0.43:
