@@ -32,7 +32,7 @@ from .report import Reporter
 __all__ = ["EVERY", "Watch"]
 
 EVERY = 1000
-"""Steps between two looks. On one thread of a shared machine looking took 0.3 % of a run of the default GAN and 0.4 % of
+"""Steps between two looks. On one thread of a shared machine looking took 0.3 % of the default GAN's run and 0.4 % of
 the document's; every 500 steps, on a busier day, 0.9 and 1.4 %. The first finding comes after 3000 of 20 000 steps."""
 
 IMAGES = 128
