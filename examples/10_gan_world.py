@@ -5,9 +5,10 @@ discriminator is known, and with it how far the trained one falls short:
 
     logit*(x) = log p(x) - log q(x)        L_D(D*) = 2 (log 2 - JSD(p, q))        L_D(D) - L_D(D*) >= 0
 
-(Goodfellow et al. 2014, equations 2, 5, 6). Integrals are sums over a grid of the plane.
+(Goodfellow et al. 2014, equations 2, 5, 6); integrals are sums over a grid. With wider Gaussians at the start, 0.7
+for 0.4, one of them stays spread over all: D is as good as can be, and the JSD remains 0.1 nats after 1000 steps.
 
-Run: python examples/10_gan_world.py     (writes runs/examples/gan_world.gif and .png; about a minute)
+Run: python examples/10_gan_world.py     (writes runs/examples/gan_world.gif and .png; some 10 seconds)
 """
 
 import argparse
@@ -50,7 +51,7 @@ def frame(title: str, trained: np.ndarray, exact: np.ndarray, points: np.ndarray
         axes.contourf(AXIS, AXIS, surface, levels=np.linspace(0, 1, 11), cmap="RdBu")
         axes.plot(*MODES.T, "k+", *points.T, "k.", markersize=5)
         axes.set(title=name, aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
-    figure.axes[0].quiver(*points.T, *pull.T, color="green", width=0.005)
+    figure.axes[0].quiver(*points.T, *pull.T, color="green", width=0.005, scale=20)
     figure.suptitle(title)
     figure.savefig(picture, format="png", dpi=80)
     return Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE)
@@ -60,14 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer steps")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder for the pictures")
-    args = parser.parse_args()
-    steps, every = (60, 30) if args.quick else (1000, 40)
+    steps, every = (60, 30) if (args := parser.parse_args()).quick else (500, 20)
     args.out.mkdir(parents=True, exist_ok=True)
     rng, nn = mg.Generator(seed=2), mg.nn
     layers = [layer for n in (2, 48) for layer in (nn.Dense(n, 48, rng=rng), nn.Tanh())]
     net = nn.Sequential(*layers, nn.Dense(48, 1, rng=rng))
     means = mg.Parameter(np.array([[0.3, 0.0], [-0.2, 0.2], [-0.2, -0.2]], np.float32))
-    log_scales = mg.Parameter(np.full((3, 1), math.log(0.7), np.float32))
+    log_scales = mg.Parameter(np.full((3, 1), math.log(0.4), np.float32))
     plays, judges = (mg.optim.Adam(p, 1e-2, (0.5, 0.999)) for p in ([means, log_scales], net.parameters()))
     grid, noise = mg.tensor(GRID, dtype="float32"), rng.normal((3, 30, 2))
     log_p = log_density(grid, *(mg.tensor(a, dtype="float32") for a in (MODES, LOG_SCALES)))
@@ -91,8 +91,8 @@ def main() -> None:
             plays.step()
             plays.zero_grad()
     frames[0].save(args.out / "gan_world.gif", save_all=True, append_images=frames[1:], duration=250, loop=0)
-    frames[len(frames) // 3].save(args.out / "gan_world.png")
-    assert distances[-1] < distances[0]
+    frames[len(frames) // 6].save(args.out / "gan_world.png")
+    assert distances[-1] < (distances[0] if args.quick else 0.01)
 
 
 if __name__ == "__main__":

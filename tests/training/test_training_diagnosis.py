@@ -32,7 +32,7 @@ EDGES = [
     ("saturated", {"sure": 0.75}, {"sure": 0.749}),
     ("vanishing", {"signal": 0.01}, {"signal": 0.0101}),
     ("vanishing", {"gradient": 1e-8}, {"gradient": 1.01e-8}),
-    ("collapsed", {"classes": 0.5}, {"classes": 0.501}),
+    ("collapsed", {"classes": 0.333}, {"classes": 0.334}),
     ("collapsed", {"variety": 0.25}, {"variety": 0.251}),
     ("collapsed", {"classes": math.nan, "variety": 0.25}, {"classes": math.nan}),
     ("memorised", {"unseen_logit": 0.05, "gap_errors": 4.0}, {"unseen_logit": 0.051, "gap_errors": 4.0}),
