@@ -38,7 +38,7 @@ def test_every_step_by_its_name():
 
 
 @pytest.mark.parametrize("kind", ["vae", "gan"])
-def test_it_is_recorded_and_a_run_that_goes_on_keeps_it_bitwise(train, tmp_path, kind):
+def test_it_is_recorded_and_a_run_that_goes_on_keeps_it_bitwise(train, tmp_path, capsys, kind):
     asked = f"{kind} {FILE} --seed 7"
     assert train(f"{asked} --epochs 2 --augment shift=1,noise=0.2 --out whole")[0] == 0
     record = json.loads((tmp_path / "whole" / "config.json").read_text())["data"]["pipeline"]
@@ -47,6 +47,8 @@ def test_it_is_recorded_and_a_run_that_goes_on_keeps_it_bitwise(train, tmp_path,
     assert train(f"{kind} --data images.npz --epochs 2 --resume --out run")[0] == 0
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "run")]
     assert models[0] == models[1]
+    assert main(["info", "run"]) == 0
+    assert "pipeline\n  Shift(pixels=1)\n  Noise(sigma=0.2)\n  seed 7\n" in capsys.readouterr().out
     train(f"{asked} --epochs 2 --out plain")
     assert (tmp_path / "plain" / "model.safetensors").read_bytes() != models[0]
 
@@ -61,6 +63,7 @@ def test_another_augmentation_is_not_gone_on_with(train, tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps(record))
     code, _, err = train("vae --data images.npz --epochs 2 --resume --out run")
     assert code == 4 and "config.json: damaged (" in err and len(err.splitlines()) == 1
+    assert main(["info", "run"]) == 4
 
 
 @pytest.mark.parametrize("words, message", [
