@@ -39,7 +39,7 @@ def test_every_step_by_its_name():
 
 @pytest.mark.parametrize("kind", ["vae", "gan"])
 def test_it_is_recorded_and_a_run_that_goes_on_keeps_it_bitwise(train, tmp_path, capsys, kind):
-    asked = f"{kind} {FILE} --seed 7"
+    asked = f"{kind} --preset document {FILE} --seed 7"
     assert train(f"{asked} --epochs 2 --augment shift=1,noise=0.2 --out whole")[0] == 0
     record = json.loads((tmp_path / "whole" / "config.json").read_text())["data"]["pipeline"]
     assert record == Pipeline(Shift(1), Noise(0.2), seed=7).record()
