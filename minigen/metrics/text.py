@@ -92,7 +92,7 @@ def variety(texts: Sequence[str]) -> dict[str, float]:
     are left.
     """
     if len(texts) < 2:
-        raise UsageError(f"how varied texts are shows in 2 or more: got {len(texts)}, ask for more samples")
+        raise UsageError(f"how varied texts are shows in several: got {len(texts)}, expected at least 2")
     told = [text for text in texts if len(words(text)) > 1]
     if len(told) < 2:
         return {"distinct_1": 0.0, "distinct_2": 0.0, "self_bleu": 0.0}

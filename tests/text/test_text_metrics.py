@@ -51,7 +51,7 @@ def test_variety_of_texts_some_of_which_say_nothing():
     expected = {"distinct_1": distinct(said, 1), "distinct_2": distinct(said, 2), "self_bleu": 0.0}
     assert variety(said) == expected == variety(["", *said, "word", "  "])
     assert set(variety(["a", "", "b c"]).values()) == {0.0}
-    with pytest.raises(UsageError, match="2 or more: got 1"):
+    with pytest.raises(UsageError, match="got 1, expected at least 2"):
         variety(["a b c"])
 
 
