@@ -39,6 +39,8 @@ def render(labels: Labels, edges: Edges, path: str | os.PathLike[str] | None = N
             _picture(labels, edges, Path(path))
         except OSError as error:
             raise OutputError(f"{path}: the picture cannot be written ({error.strerror}); name another file") from None
+        except ValueError as error:
+            raise OutputError(f"{path}: not the name of a picture ({error}); name a .png") from None
     lines = [f'  n{key} [label="{text}", shape={"box" if is_op else "ellipse"}];'.replace("\n", "\\n")
              for key, (text, is_op) in labels.items()]
     lines += [f"  n{a} -> n{b};" for a, b in edges]

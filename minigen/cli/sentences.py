@@ -105,7 +105,7 @@ def _written(model: Any, count: int, seed: int, raw: RawText, train: SentenceDat
              held_out: SentenceDataset) -> dict[str, float]:
     """Figures of what the model writes: of samples, of reconstructions, and of the middles of interpolations."""
     from ..data import text_parts
-    from ..metrics import copying, known_words, recovered_words
+    from ..metrics import copying, known_words, recovered_words, variety
 
     seen, unseen = text_parts(raw)
     drawn = model.sample(count, seed=seed)
@@ -119,19 +119,8 @@ def _written(model: Any, count: int, seed: int, raw: RawText, train: SentenceDat
                "known_words_between": known_words(middles, seen), "known_words": known_words(drawn, seen),
                "ordinary_known_words": known_words(originals, seen),
                "distinct_sentences_between": len(set(middles)) / len(middles),
-               **_variety(drawn), **{f"ordinary_{name}": value for name, value in _variety(plain).items()}}
+               **variety(drawn), **{f"ordinary_{name}": value for name, value in variety(plain).items()}}
     return figures | copying(drawn, seen, unseen)
-
-
-def _variety(texts: Sequence[str]) -> dict[str, float]:
-    """distinct-n and self-BLEU of what has words at all: a model that has learned nothing writes some without."""
-    from ..metrics import distinct, self_bleu
-    from ..metrics.text import words
-
-    told = [text for text in texts if len(words(text)) > 1]
-    if len(told) < 2:
-        return {"distinct_1": 0.0, "distinct_2": 0.0, "self_bleu": 0.0}
-    return {"distinct_1": distinct(told, 1), "distinct_2": distinct(told, 2), "self_bleu": self_bleu(told)}
 
 
 _LIKELIHOOD = (

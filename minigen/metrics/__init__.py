@@ -30,7 +30,7 @@ from .neighbours import Cloud, nearest
 from .parzen import parzen_log_likelihood
 from .sentences import SentenceFigures, posterior_verdict, sentence_figures
 from .shipped import mnist_classifier
-from .text import bleu, copying, distinct, evaluate_text, known_words, longest_copy, recovered_words, self_bleu
+from .text import bleu, copying, distinct, evaluate_text, known_words, longest_copy, recovered_words, self_bleu, variety
 from .vae import VAEFigures, active_units, importance_weighted_bound, vae_figures
 
 __all__ = ["ClassHistogram", "Classifier", "ClassifierConfig", "Cloud", "Copies", "Estimate", "Judge", "Manifold",
@@ -39,4 +39,5 @@ __all__ = ["ClassHistogram", "Classifier", "ClassifierConfig", "Cloud", "Copies"
            "fit_classifier", "frechet_distance", "frechet_gaussians", "frechet_over_n", "importance_weighted_bound",
            "inception_score", "kernel_distance", "known_words", "load_classifier", "longest_copy", "manifold_figures",
            "mnist_classifier", "moments", "nearest", "nearest_training", "parzen_log_likelihood", "posterior_verdict",
-           "recovered_words", "save_classifier", "self_bleu", "sentence_figures", "vae_figures"]
+           "recovered_words", "save_classifier", "self_bleu", "sentence_figures", "vae_figures",
+           "variety"]

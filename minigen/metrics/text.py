@@ -2,7 +2,8 @@
 
 Likelihood (perplexity, bits per character) says how well a model knows held-out text, and nothing about its samples;
 distinct-n and self-BLEU say how much samples repeat themselves and each other, and nothing about whether they make
-sense; the longest copy says whether they were learned by heart. Texts are cut into words and marks.
+sense; the longest copy says whether they were learned by heart. Texts are cut into words and marks; of Chinese and
+Japanese, which has no spaces, every character is a word.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import numpy as np
 from ..errors import UsageError
 
 __all__ = ["bleu", "copying", "distinct", "evaluate_text", "known_words", "longest_copy", "recovered_words",
-           "self_bleu", "words"]
+           "self_bleu", "variety", "words"]
 
-_WORDS = re.compile(r"\w+|[^\w\s]")
+_ALONE = "\u3040-\u30ff\u3400-\u9fff"
+_WORDS = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+|[^\w\s]")
 
 
 class _Evaluated(Protocol):
@@ -83,6 +85,20 @@ def self_bleu(texts: Sequence[str], n: int = 4) -> float:
     return sum(bleu(own, cut[:i] + cut[i + 1:], n) for i, own in enumerate(cut)) / len(cut)
 
 
+def variety(texts: Sequence[str]) -> dict[str, float]:
+    """distinct-1, distinct-2 and self-BLEU of at least 2 texts.
+
+    Those of fewer than two words, as a model that has learned nothing writes some, are left out; 0 where no two
+    are left.
+    """
+    if len(texts) < 2:
+        raise UsageError(f"how varied texts are shows in several: got {len(texts)}, expected at least 2")
+    told = [text for text in texts if len(words(text)) > 1]
+    if len(told) < 2:
+        return {"distinct_1": 0.0, "distinct_2": 0.0, "self_bleu": 0.0}
+    return {"distinct_1": distinct(told, 1), "distinct_2": distinct(told, 2), "self_bleu": self_bleu(told)}
+
+
 def longest_copy(text: str, source: str) -> str:
     """The longest passage of `text` that stands, character for character, in `source`."""
     begin = length = 0
@@ -129,11 +145,12 @@ def evaluate_text(model: _Evaluated, windows: np.ndarray, samples: Sequence[str]
     train, held_out: the two parts of the text. The same distinct-n and self-BLEU of held-out passages stand beside
     those of the samples, as `ordinary_...`.
     """
+    varied = variety(samples)
     likelihood = model.evaluate(windows)
-    length = max(len(text) for text in samples)
+    length = max(1, *map(len, samples))
     passages = [held_out[i * length:(i + 1) * length] for i in range(min(len(samples), len(held_out) // length))]
     figures = {"perplexity": math.exp(likelihood["loss"]), "bits_per_character": likelihood["bits_per_character"],
-               "distinct_1": distinct(samples, 1), "distinct_2": distinct(samples, 2), "self_bleu": self_bleu(samples)}
+               **varied}
     if len(passages) > 1:
-        figures |= {"ordinary_distinct_2": distinct(passages, 2), "ordinary_self_bleu": self_bleu(passages)}
+        figures |= {f"ordinary_{name}": value for name, value in variety(passages).items() if name != "distinct_1"}
     return figures | copying(samples, train, held_out)

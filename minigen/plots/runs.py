@@ -119,7 +119,7 @@ def save_losses(
             )
         _draw_curve(axes, x, np.asarray(values, dtype=np.float64), name, number)
     axes.set(ylabel=ylabel, title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     open_axes(axes)
     axes.legend(frameon=False)
     draw_marks(axes, marks)

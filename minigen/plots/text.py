@@ -1,11 +1,12 @@
 """Pictures of a language model: the loss in nats and bits, what each head looks at, what could have come next.
 
-Symbols are shown as they are, but a space as an open box, a line end as a return arrow, and what the font lacks by its
-code point.
+Symbols are shown as they are, but a space as an open box, a line end as a return arrow, and what no font here has by
+its code point: of Chinese, Japanese and Korean all, unless one of the fonts below is installed.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,11 @@ __all__ = ["label", "save_attention", "save_next_tokens", "save_text_losses"]
 _COLOURS = (PALETTE[0], PALETTE[5], PALETTE[2], PALETTE[6])
 _MARKS = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5", "$": "\\$", "\ufffd": "?"}
 
+# Beside Matplotlib's own font the first that is there: what Linux, macOS and Windows bring along.
+_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei",
+          "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS",
+          "Microsoft YaHei", "SimHei", "Malgun Gothic")
+
 
 def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *, xlabel: str = "epoch",
                      marks: Sequence[Mark] = ()) -> None:
@@ -40,7 +46,7 @@ def save_text_losses(curves: Mapping[str, Sequence[float]], path: str | Path, *,
         marker = "o" if len(values) <= 30 else None
         axes.plot(range(1, len(values) + 1), values, style, color=colour, label=name, marker=marker, markersize=4)
     axes.set(xlabel=xlabel, ylabel="nats per token")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     open_axes(axes)
     axes.legend(frameon=False)
     draw_marks(axes, marks)
@@ -64,8 +70,9 @@ def save_attention(maps: NDArray[Any], symbols: Sequence[str], path: str | Path)
         axes = grid[layer, head]
         axes.imshow(maps[layer, head], cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-        axes.set_xticks(range(time), names if layer == layers - 1 else [""] * time, fontsize=5, rotation=90)
-        axes.set_yticks(range(time), names if head == 0 else [""] * time, fontsize=5)
+        axes.set_xticks(range(time), names if layer == layers - 1 else [""] * time, fontsize=5, rotation=90,
+                        fontfamily=_families())
+        axes.set_yticks(range(time), names if head == 0 else [""] * time, fontsize=5, fontfamily=_families())
         axes.tick_params(length=0, pad=1)
     figure.supxlabel("key: what is looked at", fontsize=8)
     figure.supylabel("query: where from", fontsize=8)
@@ -97,9 +104,10 @@ def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabula
         right = order[place, rank] == came[place]
         name = label(vocabulary[int(order[place, rank])])
         below.text(place, rank, f"{name}\n{100 * shown[place, rank]:.0f}", ha="center", va="center", fontsize=7,
-                   color=colour,
+                   color=colour, fontfamily=_families(),
                    bbox={"boxstyle": "square", "fill": False, "edgecolor": PALETTE[5]} if right else None)
-    below.set_xticks(range(len(came)), [label(vocabulary[int(i)]) for i in tokens[:-1]], fontsize=8)
+    below.set_xticks(range(len(came)), [label(vocabulary[int(i)]) for i in tokens[:-1]], fontsize=8,
+                     fontfamily=_families())
     below.set_yticks(range(shown.shape[1]), [f"{rank + 1}." for rank in range(shown.shape[1])], fontsize=7)
     below.set_xlabel("after this symbol; the one that came is framed", fontsize=8)
     save_figure(figure, path)
@@ -115,6 +123,14 @@ def _to_nats(bits: Any) -> Any:
 
 def label(symbol: str) -> str:
     """A symbol as a picture can show it."""
-    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
-    return "".join(_MARKS[c] if c in _MARKS else c if c.isprintable() and font.get_char_index(ord(c))
+    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in _families()]
+    return "".join(_MARKS[c] if c in _MARKS
+                   else c if c.isprintable() and any(font.get_char_index(ord(c)) for font in fonts)
                    else f"U+{ord(c):04X}" for c in symbol)
+
+
+@functools.cache
+def _families() -> list[str]:
+    """The fonts of symbols: where the first lacks one, the next is asked."""
+    there = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *[family for family in _FONTS if family in there][:1]]

@@ -179,10 +179,21 @@ def leaves(structure: Any) -> Iterator[Any]:
         yield structure
 
 
+def like(structure: Any, items: list[Any]) -> Any:
+    """A tuple, named or not, or a list: of the kind of `structure`, with these items."""
+    return structure._make(items) if hasattr(structure, "_make") else type(structure)(items)
+
+
+def plain_number(x: Any) -> float:
+    """A Python number, or NumPy's as one."""
+    number: float = x.item() if isinstance(x, np.generic) else x
+    return number
+
+
 def rebuilt(structure: Any, change: Callable[[Any], Any]) -> Any:
     """The structure with `change` applied to every leaf."""
     if isinstance(structure, tuple | list):
-        return type(structure)(rebuilt(item, change) for item in structure)
+        return like(structure, [rebuilt(item, change) for item in structure])
     if isinstance(structure, dict):
         return {key: rebuilt(item, change) for key, item in structure.items()}
     return change(structure)

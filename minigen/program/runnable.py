@@ -33,8 +33,8 @@ _numbers = itertools.count(1)
 class Runnable:
     """A program with its source, compiled, and the memory that it works in."""
 
-    def __init__(self, program: Program, watch: Watch, holds: Callable[[], bool], captured: list[Captured],
-                 interpret: bool = False, device: str = "cpu") -> None:
+    def __init__(self, program: Program, watch: Watch, captured: list[Captured], interpret: bool = False,
+                 device: str = "cpu") -> None:
         self.traced = [copy.copy(i) for i in program.instructions]
         self.device = device
         optimise(program, device)
@@ -44,7 +44,7 @@ class Runnable:
         self.emitted: Emitted = emit(program, self.plan)
         self.watch = watch
         self.captured = captured
-        self._holds = holds
+        self._holds = watch.holds([c.array for c in captured])
         self._reads = [source for source in program.ledger.reads.values() if source is not None]
         self._writes = [(owner, f"_{name}") for owner, name, _ in program.ledger.writes.values()]
         self._guard = self._compiled_guard()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..autograd import mode
 from ..backend import Array, device_of, is_array
-from ..errors import GraphError
+from ..errors import GraphError, UsageError
 from ..tensor import Tensor
 from .ir import leaves, rebuilt
 from .picture import draw_program
@@ -21,7 +22,7 @@ from .report import explain
 from .runnable import Runnable
 from .save import save
 from .trace import Captured, Traced, trace_step
-from .watch import Watch
+from .watch import SIMPLE, Watch
 
 __all__ = ["CompiledStep", "compile"]
 
@@ -35,12 +36,14 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     operations are recorded: forward, backward and the optimizer's updates. That run is then undone, and the recorded
     program, whose text is `.source`, takes its place, at this call and all later ones: a step is computed in the same
     way whenever the program was made. A change of a module's mode, of what is trained, or of a setting that the step
-    reads makes another program; host numbers (learning rates, counts; see `minigen.host`) are read anew at every call.
+    reads makes another program (see `minigen.program.watch` for what is seen); host numbers (learning rates, counts;
+    see `minigen.host`) are read anew at every call.
 
     Where its tensors are on the gpu the program runs there: its loops are generated CUDA kernels, and from its second
     run on it is started as one CUDA graph (see `minigen.program.graph`). Arguments may then be on either device.
 
-    Arguments are arrays or Tensors, numbers, and structures of them; so are the results, with Tensors for arrays.
+    Arguments are arrays or Tensors, numbers, and structures of them, or objects that hold them, such as a module;
+    results are tensors, numbers and structures of them.
     Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
     Raises GraphError where the step does what a program cannot do again; the message names the line.
     """
@@ -51,6 +54,8 @@ class CompiledStep:
     """What `compile` returns."""
 
     def __init__(self, function: Callable[..., Any], interpret: bool = False) -> None:
+        if not callable(function):
+            raise UsageError(f"mg.compile({function!r}): expected a function, such as model.train_step")
         self.function = function
         self.programs: list[Runnable] = []
         self._interpret = interpret  # run loops as plain Python: for tests and for pdb
@@ -64,6 +69,8 @@ class CompiledStep:
         if owner is None:
             return self
         name = f"_compiled_{self.function.__name__}"
+        if mode.hooks and name not in vars(owner):  # see __call__; and a step that is traced must not change its owner
+            return self.function.__get__(owner, cls)
         if name not in vars(owner):
             vars(owner)[name] = CompiledStep(self.function.__get__(owner, cls), self._interpret)
         return vars(owner)[name]
@@ -108,11 +115,10 @@ class CompiledStep:
     def _traced(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function for real, and make its program."""
         if len(self.programs) >= _MOST_PROGRAMS:
+            why = self.programs[-1].why() if key in self._by_key else "the shapes, types or objects that it is given"
             raise GraphError(f"this step has been traced {_MOST_PROGRAMS} times, the last time because of a change of "
-                             f"{self.programs[-1].why()}. What moves at every step must be a minigen.host.HostNumber "
-                             "or an argument")
-        watch = Watch(self.function)
-        holds = watch.holds()
+                             f"{why}. What moves at every step must be a minigen.host.HostNumber or an argument")
+        watch = Watch(self.function, [x for x in leaves((args, kwargs)) if not (isinstance(x, Tensor) or is_array(x))])
         given = rebuilt((args, kwargs), lambda x: Tensor(x) if is_array(x) else x)
         traced = trace_step(self.function, watch, *given)
         if traced.captured:
@@ -124,7 +130,7 @@ class CompiledStep:
         traced.undo()
         there = {t.device for t in (*watch.tensors.values(), *leaves(given)) if isinstance(t, Tensor)}
         device = "gpu" if "gpu" in there else "cpu"
-        runnable = Runnable(traced.program, watch, holds, traced.captured, self._interpret, device)
+        runnable = Runnable(traced.program, watch, traced.captured, self._interpret, device)
         self.programs.append(runnable)
         self._by_key.setdefault(key, []).insert(0, runnable)
         return runnable
@@ -141,6 +147,8 @@ def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
     if type(x) is float or type(x) is int:
         numbers.append(x)
         return type(x)
+    if isinstance(x, np.floating | np.integer):
+        return _signature(x.item(), arrays, numbers)
     if is_array(x):
         arrays.append(x)
         return x.shape, x.dtype, x.flags.c_contiguous, "gpu"
@@ -148,7 +156,11 @@ def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
         return type(x), tuple([_signature(item, arrays, numbers) for item in x])
     if isinstance(x, dict):
         return dict, tuple([(k, _signature(item, arrays, numbers)) for k, item in x.items()])
-    return x
+    if isinstance(x, types.MethodType):
+        return id(x.__self__), x.__func__
+    if isinstance(x, set):
+        raise GraphError(f"a compiled step was given a set, {x!r}: give a tuple or a list, which has an order")
+    return x if isinstance(x, SIMPLE) else (type(x), id(x))  # which stays alive with what `Watch` has visited
 
 
 def _settle(earlier: list[Captured], later: list[Captured]) -> None:

@@ -6,7 +6,6 @@ import keyword
 import os
 import re
 import sys
-import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from ..backend import Array, is_array, share_memory, to_device
 from ..errors import GraphError
 from ..host import Ledger, Number, plain, trace
 from ..tensor import Tensor
-from .ir import Instruction, Program, Value
-from .watch import Watch
+from .ir import Instruction, Program, Value, leaves, like, plain_number
+from .watch import SIMPLE, Watch, digest
 
 __all__ = ["Captured", "Traced", "site", "trace_step"]
 
@@ -44,24 +43,18 @@ _INNER = re.compile("[ijklmnpq]|[cn][0-9]+")  # names within a loop: its indices
 class Captured:
     """An array that entered the step and is nothing that the program knows: a constant, if it never changes."""
 
-    value: Value
     array: Array
     site: str
     digest: int
+    own: bool  # a copy that the engine has taken
 
     @classmethod
-    def of(cls, value: Value, array: Array, where: str) -> Captured:
-        value.array = np.array(to_device(array, "cpu"))
-        return cls(value, array, where, digest(array))
+    def of(cls, array: Array, where: str, *, own: bool = False) -> Captured:
+        return cls(array, where, digest(array), own)
 
     def changed(self) -> bool:
         """Whether its content is another; of an array on the gpu that is not asked, which would wait for the gpu."""
-        return isinstance(self.array, np.ndarray) and digest(self.array) != self.digest
-
-
-def digest(array: Array) -> int:
-    """32 bits that an accidental change of the content leaves alone once in four billion times."""
-    return zlib.crc32(np.ascontiguousarray(to_device(array, "cpu")).data.cast("B")) if array.size else 0
+        return not self.own and isinstance(self.array, np.ndarray) and digest(self.array) != self.digest
 
 
 @dataclass
@@ -133,8 +126,23 @@ class _Recorder:
             raise GraphError(f"{where}: an array that NumPy made of a tensor's .data enters an operation, in a step "
                              "that is being compiled: the program cannot see how. Use operations on the tensor itself")
         value = self.enter("captured", array, "constant")
-        self.captured.append(Captured.of(value, array, where))
+        value.array = np.array(to_device(array, "cpu"))
+        self.captured.append(Captured.of(array, where))
         return value
+
+    def called(self, array: Array) -> str:
+        """The name of a tensor that was there before the step, by its array."""
+        return self._state[id(array)][0] if id(array) in self._state else self._known[id(array)].name
+
+    def explains(self, t: Tensor, data: Array, content: Array) -> bool:
+        """Whether a tensor that held `content` in `data` holds what operations left there."""
+        if t.data is not data:
+            return False
+        if not isinstance(data, np.ndarray) or data.tobytes() == content.tobytes():
+            return True
+        written = {v.root for i in self.instructions for v in i.writes}
+        return any(share_memory(data, array) for array in self._alive
+                   if is_array(array) and self._known.get(id(array)) in written)
 
     def __call__(self, operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
         where, optimizing = site()
@@ -148,6 +156,7 @@ class _Recorder:
             output._node.site = where
         read = tuple(self.value(x) if isinstance(x, Tensor) else x for x in inputs)
         self._alive.append(attrs)
+        self.captured += [Captured.of(key, where, own=True) for key in leaves(attrs) if is_array(key)]
         if operation.mutates:
             self.instructions.append(
                 Instruction(operation, read, attrs, [], operation.mutates, phase, where, says))
@@ -195,11 +204,11 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
             recorder.tensors.append(value)
             return value
         if isinstance(value, tuple | list):
-            return type(value)(entered(item, f"{name}_{n}") for n, item in enumerate(value))
+            return like(value, [entered(item, f"{name}_{n}") for n, item in enumerate(value)])
         if isinstance(value, dict):
             return {key: entered(item, f"{name}_{key}") for key, item in value.items()}
-        if type(value) in (int, float):
-            return ledger.argument(recorder.name(name), value)
+        if isinstance(value, np.floating | np.integer) or type(value) in (int, float):
+            return ledger.argument(recorder.name(name), plain_number(value))
         return value
 
     given = [entered(value, name) for value, name in zip((*args, *kwargs.values()), names, strict=True)]
@@ -226,17 +235,34 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
         stack.enter_context(hook(recorder))
         result = function(*given[:len(args)], **dict(zip(kwargs, given[len(args):], strict=True)))
         outputs = _leaving(result, recorder)
+        _require_repeatable(_called(function), watch, recorder, [(t, *held) for t, *held, _ in memory])
         gradients = [(t, None if t.grad is None else recorder.value(t.grad))
                      for t, g in before.values() if t.grad is not g]
         failed.pop_all()
-    if (place := watch.changed()) is not None:
-        raise GraphError(f"{getattr(function, '__qualname__', function)}: the step itself changes {place}, a Python "
-                         "attribute, which its program could not do again: keep such counts outside the step, or in a "
-                         "minigen.host.HostNumber")
-    program = Program(getattr(function, "__qualname__", "step"), recorder.instructions, arguments, outputs, gradients,
+    program = Program(_called(function), recorder.instructions, arguments, outputs, gradients,
                       accumulating, ledger, recorder.name)
     recorder.forget()
     return Traced(program, _plain_result(result), recorder.captured, undo)
+
+
+def _called(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _require_repeatable(step: str, watch: Watch, recorder: _Recorder,
+                        memory: list[tuple[Tensor, Array, Array]]) -> None:
+    """GraphError where the traced run has left or drawn something of which its operations tell nothing."""
+    for t, data, content in memory:
+        if not recorder.explains(t, data, content):
+            raise GraphError(f"{step}: the step changes the .data of {recorder.called(data)!r} by NumPy, which its "
+                             "program could not do again: use an optimizer, or on the tensor t itself t.copy_(...) or "
+                             "t[...] = ... inside mg.no_grad()")
+    if (place := watch.changed()) is not None:
+        raise GraphError(f"{step}: the step itself changes {place} in Python, which its program could not do again: "
+                         "return what you want to keep, and count outside the step or in a minigen.host.HostNumber")
+    if (dice := watch.drawn()) is not None:
+        raise GraphError(f"{step}: the step draws from {dice}, and its program would keep today's for ever: draw with "
+                         "a minigen.random.Generator, or pass what is drawn as an argument")
 
 
 def _argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
@@ -254,20 +280,20 @@ def _leaving(result: Any, recorder: _Recorder) -> Any:
     if isinstance(result, Tensor):
         return recorder.value(result)
     if isinstance(result, tuple | list):
-        return type(result)(_leaving(item, recorder) for item in result)
+        return like(result, [_leaving(item, recorder) for item in result])
     if isinstance(result, dict):
         return {key: _leaving(item, recorder) for key, item in result.items()}
-    if is_array(result):
-        raise GraphError("a compiled step returns tensors, numbers and structures of them, not plain arrays: "
-                         "the array would be today's for ever")
-    return result
+    if isinstance(result, (*SIMPLE, Number)):
+        return result
+    raise GraphError("a compiled step returns tensors, numbers, and tuples, lists and dicts of them, not "
+                     f"{'plain arrays' if is_array(result) else type(result).__name__}, today's for ever")
 
 
 def _plain_result(result: Any) -> Any:
     if isinstance(result, Number):
         return plain(result)
     if isinstance(result, tuple | list):
-        return type(result)(_plain_result(item) for item in result)
+        return like(result, [_plain_result(item) for item in result])
     if isinstance(result, dict):
         return {key: _plain_result(item) for key, item in result.items()}
     return result

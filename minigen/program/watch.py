@@ -1,76 +1,135 @@
 """What a step can see beside its arguments, and whether it is still as it was when the step was traced.
 
-From the function (its object, closure, globals and defaults) everything of the user's is visited. Tensors found are
-state, read anew at every call; every other simple value is a constant of the program, watched by identity.
+From the function (its object, closure, globals and defaults) everything of the user's is visited: objects and their
+attributes, other modules, and, of a class, the methods and settings that the visited code names. Tensors found are
+state, read anew at every call; every other value is a constant of the program, watched by identity, and a small array
+that the code names by its content too: what NumPy computes of it enters the step unseen.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import dis
+import functools
 import inspect
+import random
 import sys
 import types
-from collections.abc import Callable, Iterator
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import is_array
+from ..backend import Array, is_array, share_memory, to_device
 from ..host import HostNumber, Number
 from ..tensor import Tensor
 
-__all__ = ["Watch"]
+__all__ = ["SIMPLE", "Watch", "digest"]
 
-_SIMPLE = (int, float, bool, str, bytes, type(None), np.dtype, np.generic)
+SIMPLE = (int, float, complex, bool, str, bytes, type(None), np.dtype, np.generic, type, types.ModuleType,
+          types.BuiltinFunctionType)
 _OWN = ("minigen.program", "minigen.autograd")  # what compiles is not what is compiled
-_SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, Number)
+_CALLED = ("__call__", "forward")  # methods that code calls without naming them
+_SMALL = 1 << 16  # bytes of an array whose content is watched, some 20 us at every call
+
+
+class _Place(NamedTuple):
+    """Where a value is kept, and what a message calls it."""
+
+    container: Any
+    key: Any
+    value: Any
+    called: str
+
+    def now(self) -> Any:
+        if type(self.container) is types.CellType:
+            return self.container.cell_contents
+        return self.container[self.key] if _has_items(self.container) else getattr(self.container, self.key)
 
 
 class Watch:
-    """The tensors that a function can reach, by name, and all places where they and other settings are kept."""
+    """The tensors that a function can reach, by name, and all places where they and other settings are kept.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    `given` are objects among the arguments: what they hold is found as well.
+    """
+
+    def __init__(self, function: Callable[..., Any], given: Iterable[Any] = ()) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._places: list[tuple[Any, Any, Any]] = []  # container, key, value
-        self._lengths: list[tuple[Any, int]] = []
-        self._seen: set[int] = set()
+        self._places: list[_Place] = []
+        self._lengths: list[tuple[Any, int, str]] = []
+        self._arrays: list[tuple[str, np.ndarray]] = []
+        self._dice: list[tuple[str, Any, Any]] = []  # what random numbers are drawn from, and its state
+        self._mentioned = dict.fromkeys(_CALLED)  # names in the visited code
+        self._classes: dict[type, Any] = {}  # the user's, and their attributes
+        self._seen: set[Any] = set()
         self._kept: list[Any] = []  # what `_seen` knows by address must stay alive
+        self._note_dice("Python's random numbers", random)
+        self._note_dice("NumPy's random numbers", np.random)
         # an object that is called is what its __call__ is bound to
         self._function(function if hasattr(function, "__code__") else function.__call__, "")  # type: ignore[operator]
+        for value in given:
+            self._visit(value, "")
+        self._members()
+        self._small = [(name, array, digest(array)) for name, array in self._arrays
+                       if array.nbytes <= _SMALL and _last_word(name) in self._mentioned]
 
-    def holds(self) -> Callable[[], bool]:
-        """A function that tells, in a few microseconds, whether everything is as it is now."""
+    def holds(self, captured: Sequence[Array] = ()) -> Callable[[], bool]:
+        """A function that tells, in a few microseconds, whether everything is as it is now.
+
+        Arrays that the program has `captured` are not asked for.
+        """
         names: dict[str, Any] = {}
 
         def name(x: Any) -> str:
             names[f"x{len(names)}"] = x
             return f"x{len(names) - 1}"
 
-        called = {id(c): name(c) for c, _, _ in self._places} | {id(c): name(c) for c, _ in self._lengths}
-        asked = [f"{called[id(c)]}{'.cell_contents' if isinstance(c, types.CellType) else f'[{key!r}]'} is {name(v)}"
-                 for c, key, v in self._places]
-        asked += [f"len({called[id(c)]}) == {n}" for c, n in self._lengths]
+        called = {id(c): name(c) for c in (*[p.container for p in self._places], *[c for c, _, _ in self._lengths])}
+
+        def at(place: _Place) -> str:
+            container, key = called[id(place.container)], place.key
+            if not _has_items(place.container):
+                return f"{container}.{key}"
+            return f"{container}[{repr(key) if type(key) in (int, str) else name(key)}]"
+
+        asked = [f"{at(place)} is {name(place.value)}" for place in self._places]
+        asked += [f"len({called[id(c)]}) == {n}" for c, n, _ in self._lengths]
         asked += [f"{'' if t.requires_grad else 'not '}{name(t)}.requires_grad" for t in self.tensors.values()]
         asked += [f"{name(t)}.grad is {'' if t.grad is None else 'not '}None" for t in self.tensors.values()]
+        asked += [f"{name(digest)}({name(array)}) == {content}" for _, array, content in self._small
+                  if not any(share_memory(array, other) for other in captured)]
         together: Callable[[], bool] = eval(f"lambda: {' and '.join(asked) or True}", names)
 
         def holds() -> bool:
             try:
                 return together()
-            except (KeyError, IndexError):
+            except (KeyError, IndexError, AttributeError, ValueError):  # what was there is gone
                 return False
 
         return holds
 
     def changed(self) -> str | None:
         """The first place that no longer holds what it held."""
-        for container, key, value in self._places:
-            if (container.get(key, Watch) if type(container) is dict else _at(container, key)) is not value:
-                return f"{key!r} of {_called(container)}"
-        for container, length in self._lengths:
+        for place in self._places:
+            try:
+                if place.now() is place.value:
+                    continue
+            except (KeyError, IndexError, AttributeError, ValueError):
+                pass
+            return repr(place.called)
+        for container, length, name in self._lengths:
             if len(container) != length:
-                return f"the length of {_called(container)}"
-        return None
+                return f"the length of {name!r}" if isinstance(container, list) else (
+                    f"what there is in {name!r}" if name else "the attributes of the object whose method it is")
+        return next((f"the content of {name!r}" for name, array, was in self._small if digest(array) != was), None)
+
+    def drawn(self) -> str | None:
+        """The first source of random numbers that is no longer where it was."""
+        return next((name for name, dice, before in self._dice if _state(dice) != before), None)
+
+    def _note_dice(self, name: str, dice: Any) -> None:
+        self._dice.append((name, dice, _state(dice)))
 
     def _function(self, function: Any, prefix: str) -> None:
         owner = getattr(function, "__self__", None)
@@ -80,21 +139,55 @@ class Watch:
         if not isinstance(function, types.FunctionType) or id(function) in self._seen:
             return
         self._remember(function)
-        if function.__module__ and function.__module__.startswith("minigen."):
-            names: dict[Any, Any] = {}  # its globals are the engine
-        else:
-            names = {n: function.__globals__[n] for n in _names(function.__code__) if n in function.__globals__}
-            self._places += [(function.__globals__, n, v) for n, v in names.items() if isinstance(v, _SIMPLE)]
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        code = function.__code__
+        names: dict[str, Any] = {}
+        if not (function.__module__ or "").startswith("minigen."):  # else its globals are the engine
+            names.update(self._globals(function.__globals__, code))
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             try:
                 names[name] = cell.cell_contents
             except ValueError:
                 continue  # not assigned yet
-            self._places.append((cell, "cell_contents", cell.cell_contents))
-        names.update(enumerate(function.__defaults__ or ()))
+            self._places.append(_Place(cell, "cell_contents", cell.cell_contents, name))
+        defaults = function.__defaults__ or ()
+        names.update(zip(code.co_varnames[code.co_argcount - len(defaults):code.co_argcount], defaults, strict=True))
         names.update(function.__kwdefaults__ or {})
+        self._mentioned.update(dict.fromkeys((*names, *_named(code, "ATTR", "METHOD", "FROM"))))
         for name, value in names.items():
             self._visit(value, f"{prefix}{name}")
+
+    def _globals(self, namespace: dict[str, Any], code: types.CodeType) -> dict[str, Any]:
+        """What the global names in `code` stand for, and its other names in those of the user's modules among them."""
+        found: dict[str, Any] = {}
+        spaces = [("", namespace)]
+        known = {id(namespace)}
+        for prefix, space in spaces:
+            for name in _named(code, *(("ATTR", "METHOD", "FROM") if prefix else ("GLOBAL", "LOAD_NAME"))):
+                if name not in space:
+                    continue
+                value = space[name]
+                if not isinstance(value, types.ModuleType):
+                    found[f"{prefix}{name}"] = value
+                    if (id(space), name) not in self._seen:
+                        self._seen.add((id(space), name))
+                        self._places.append(_Place(space, name, value, f"{prefix}{name}"))
+                elif id(vars(value)) not in known and _is_users(value.__name__):
+                    known.add(id(vars(value)))
+                    spaces.append((f"{prefix}{name}.", vars(value)))
+        return found
+
+    def _members(self) -> None:
+        """Of the user's classes what the visited code names, until that names nothing new."""
+        done: set[tuple[type, str]] = set()
+        while todo := [(cls, name) for cls, space in self._classes.items() for name in self._mentioned
+                       if name in space and (cls, name) not in done]:
+            for cls, name in todo:
+                done.add((cls, name))
+                value = self._classes[cls][name]
+                if not isinstance(value, HostNumber | types.MemberDescriptorType):
+                    self._places.append(_Place(self._classes[cls], name, value, f"{cls.__name__}.{name}"))
+                    for part in (value.fget, value.fset) if isinstance(value, property) else (value,):
+                        self._visit(getattr(part, "__func__", part), f"{cls.__name__}.{name}")
 
     def _visit(self, value: Any, name: str) -> None:
         if isinstance(value, Tensor):
@@ -102,38 +195,77 @@ class Watch:
                 self._remember(value)
                 self.tensors[name] = value
             return
-        if isinstance(value, (*_SIMPLE, *_SKIPPED)) or is_array(value) or id(value) in self._seen:
+        if isinstance(value, (*SIMPLE, Number)) or id(value) in self._seen:
             return
-        if callable(value) and hasattr(value, "__code__"):
-            self._function(value, f"{name}.")
+        if is_array(value):
+            self._remember(value)
+            if isinstance(value, np.ndarray):
+                self._arrays.append((name, value))
             return
-        if isinstance(value, types.MethodType):
+        if hasattr(value, "__code__") or isinstance(value, types.MethodType):
             self._function(value, f"{name}.")
             return
         self._remember(value)
-        if isinstance(value, list | tuple):
-            items: Iterator[tuple[Any, Any]] = iter(enumerate(value))
-        elif isinstance(value, dict):
-            items = iter(list(value.items()))
-        elif hasattr(value, "__dict__") and not _is_foreign(type(value).__module__):
+        if isinstance(value, random.Random | np.random.Generator | np.random.RandomState):
+            self._note_dice(f"the random numbers of {name!r}", value)
+        elif isinstance(value, functools.partial):
+            for part in (value.func, value.args, value.keywords):
+                self._visit(part, name)
+        elif isinstance(value, list | tuple | dict):
+            items = list(value.items() if isinstance(value, dict) else enumerate(value))
+            self._contents(value, value, items, name, fixed=isinstance(value, tuple))
+        elif not _is_foreign(type(value).__module__):
+            self._attributes(value, name)
+        elif hasattr(value, "__wrapped__"):  # another compiled step, a cached function
+            self._visit(value.__wrapped__, name)
+
+    def _attributes(self, value: Any, name: str) -> None:
+        """Those of an object, and its class for what belongs to all of its kind."""
+        fixed = _is_frozen(type(value))
+        if _is_users(type(value).__module__):
+            self._classes.update({cls: vars(cls) for cls in type(value).__mro__ if _is_users(cls.__module__)})
+        slots = [slot for cls in type(value).__mro__ for slot in _slots(cls) if hasattr(value, slot)]
+        self._contents(value, None, [(slot, getattr(value, slot)) for slot in slots], name, fixed=fixed)
+        if hasattr(value, "__dict__"):
             if hasattr(value, "training"):  # the mode of a module is its class's until it is first set
                 vars(value).setdefault("training", value.training)
             hidden = {d.slot for c in type(value).__mro__ for d in vars(c).values() if isinstance(d, HostNumber)}
-            items = iter([(k, v) for k, v in vars(value).items() if k not in hidden])
-        else:
-            return
-        container = vars(value) if not isinstance(value, list | tuple | dict) else value
-        fixed = isinstance(value, tuple) or _is_frozen(type(value))
-        if not fixed:
-            self._lengths.append((container, len(container)))
+            kept = [(k, v) for k, v in vars(value).items() if k not in hidden]
+            self._contents(vars(value), vars(value), kept, name, fixed=fixed)
+
+    def _contents(self, container: Any, counted: Any, items: list[tuple[Any, Any]], name: str, *, fixed: bool) -> None:
+        """Note the items that a container holds, whose number is that of `counted`, and visit them."""
+        if counted is not None and not fixed:
+            self._lengths.append((counted, len(counted), name))
         for key, item in items:
+            called = f"{name}.{key}" if name else str(key)
             if not fixed:
-                self._places.append((container, key, item))
-            self._visit(item, f"{name}.{key}" if name else str(key))
+                self._places.append(_Place(container, key, item, called))
+            self._visit(item, called)
 
     def _remember(self, value: Any) -> None:
         self._seen.add(id(value))
         self._kept.append(value)
+
+
+def digest(array: Array) -> int:
+    """32 bits that an accidental change of the content leaves alone once in four billion times."""
+    if array.dtype.hasobject or not array.size:
+        return 0
+    return zlib.crc32(np.ascontiguousarray(to_device(array, "cpu")).reshape(-1).view(np.uint8).data)
+
+
+def _state(dice: Any) -> Any:
+    """Where a source of random numbers is, to be compared."""
+    if isinstance(dice, np.random.Generator):
+        return _frozen(dice.bit_generator.state)
+    return _frozen(dice.getstate() if hasattr(dice, "getstate") else dice.get_state())
+
+
+def _frozen(state: Any) -> Any:
+    if isinstance(state, dict | tuple):
+        return tuple(map(_frozen, state.values() if isinstance(state, dict) else state))
+    return state.tobytes() if isinstance(state, np.ndarray) else state
 
 
 def _is_foreign(module: str) -> bool:
@@ -144,21 +276,30 @@ def _is_foreign(module: str) -> bool:
         root in sys.stdlib_module_names - {"__main__"} or "site-packages" in path)
 
 
+def _is_users(module: str) -> bool:
+    return module.partition(".")[0] != "minigen" and not _is_foreign(module)
+
+
 def _is_frozen(cls: type) -> bool:
     return dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
 
 
-def _at(container: Any, key: Any) -> Any:
-    if key == "cell_contents":
-        return container.cell_contents
-    return container[key] if key < len(container) else None
+def _slots(cls: type) -> Sequence[str]:
+    slots = vars(cls).get("__slots__", ())
+    return [slot for slot in ((slots,) if isinstance(slots, str) else slots) if slot not in ("__dict__", "__weakref__")]
 
 
-def _names(code: types.CodeType) -> list[str]:
-    """The global names in a function and in the functions within it, in the order of their use."""
-    inner = [name for c in code.co_consts if inspect.iscode(c) for name in _names(c)]
-    return list(dict.fromkeys([*code.co_names, *inner]))
+def _has_items(container: Any) -> bool:
+    return isinstance(container, list | dict | types.MappingProxyType)
 
 
-def _called(container: Any) -> str:
-    return f"a {type(container).__name__}" if not isinstance(container, dict) else "an object that the step uses"
+def _last_word(name: str) -> str:
+    """The last part of a dotted name that is no number of an item."""
+    return next((part for part in reversed(name.split(".")) if not part.isdigit()), "")
+
+
+def _named(code: types.CodeType, *instructions: str) -> list[str]:
+    """The names in instructions of these kinds, of a function and those within it, in the order of their use."""
+    own = [i.argval for i in dis.get_instructions(code) if any(kind in i.opname for kind in instructions)]
+    inner = [name for c in code.co_consts if inspect.iscode(c) for name in _named(c, *instructions)]
+    return list(dict.fromkeys([*own, *inner]))

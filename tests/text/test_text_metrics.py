@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from minigen.errors import UsageError
-from minigen.metrics.text import bleu, copying, distinct, evaluate_text, longest_copy, self_bleu, words
+from minigen.metrics.text import bleu, copying, distinct, evaluate_text, longest_copy, self_bleu, variety, words
 
 
 def test_words_are_words_and_marks_in_lower_case():
     assert words("No, NO! It's 5 天.") == ["no", ",", "no", "!", "it", "'", "s", "5", "天", "."]
+    assert words("今天abc好。") == ["今", "天", "abc", "好", "。"]  # no spaces: every character is a word
 
 
 def test_distinct_is_a_share_of_ngrams():
@@ -43,6 +44,15 @@ def test_self_bleu_is_one_for_copies_and_zero_for_strangers():
     assert mixed == pytest.approx(2 / 3)
     with pytest.raises(UsageError, match="at least 2"):
         self_bleu([same])
+
+
+def test_variety_of_texts_some_of_which_say_nothing():
+    said = ["a b a b", "c d e"]
+    expected = {"distinct_1": distinct(said, 1), "distinct_2": distinct(said, 2), "self_bleu": 0.0}
+    assert variety(said) == expected == variety(["", *said, "word", "  "])
+    assert set(variety(["a", "", "b c"]).values()) == {0.0}
+    with pytest.raises(UsageError, match="got 1, expected at least 2"):
+        variety(["a b c"])
 
 
 def test_longest_copy_equals_the_search_over_all_passages():

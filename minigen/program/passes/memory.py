@@ -71,7 +71,7 @@ def _fixed(program: Program, lasting: tuple[str, ...]) -> set[Value]:
                 shown[v] = _layout(v.tensor.data)
         return shown[v]
 
-    fixed: set[Value] = set()
+    fixed = {v for v in program.results() if v.kind in lasting}
     for i in program.instructions:
         for v in i.reads:
             if v.kind in lasting:
