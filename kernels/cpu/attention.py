@@ -35,11 +35,11 @@ from .matmul.host import tile_for
 from .matmul.micro_kernel import FROM_C, FROM_ZERO, make_tile
 from .matmul.transpose import make_transpose
 
-__all__ = ["self_attention", "self_attention_grad"]
+__all__ = ["self_attention", "self_attention_grad", "self_attention_grad_into", "self_attention_into"]
 
 Array = NDArray[Any]
 
-_QUERIES, _KEYS = 32, 128
+_QUERIES, _KEYS = 16, 128
 """A block of scores is 16 KiB, in the inner caches. One divides the other, so that under a causal mask a query sees at
 least the first key of each block that it meets."""
 
@@ -95,16 +95,16 @@ def _hide(scores: Array, n: int, ahead: int) -> None:
             scores[c, r] = -np.inf
 
 
-@jit()
+@jit(apart=True)
 def _raise_tops(scores: Array, n: int, tops: Array) -> None:
     """tops = max(tops, the largest of the first n scores), query by query."""
     for c in range(0, n - 1, 2):  # two at a time, because each waits for the tops of the one before
-        for r in range(scores.shape[1]):
+        for r in range(_QUERIES):
             s, t = scores[c, r], scores[c + 1, r]
             larger = s if s > t else t
             tops[r] = larger if larger > tops[r] else tops[r]
     for c in range(n - n % 2, n):
-        for r in range(scores.shape[1]):
+        for r in range(_QUERIES):
             tops[r] = scores[c, r] if scores[c, r] > tops[r] else tops[r]
 
 
@@ -113,18 +113,18 @@ def _loops(dtype: np.dtype) -> _Loops:
     exp = (scalar if dtype == np.float32 else scalar64).FORMULAS["exp"]
     product, turn = _make_product(dtype), _make_turn(dtype)
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, apart=True)
     def weigh(scores: Array, n: int, tops: Array, factor: float, totals: Array) -> None:
         """s <- e^(factor (s - top)), and their sums added to `totals`."""
         for c in range(n):
-            for r in range(scores.shape[1]):
+            for r in range(_QUERIES):
                 scores[c, r] = exp((scores[c, r] - tops[r]) * factor)
                 totals[r] += scores[c, r]
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, apart=True)
     def shrink(before: Array, tops: Array, factor: float, totals: Array) -> None:
         """What was summed up with a smaller top: times e^(factor (before - top)), which `before` becomes."""
-        for r in range(tops.size):
+        for r in range(_QUERIES):
             before[r] = exp((before[r] - tops[r]) * factor)
             totals[r] *= before[r]
 
@@ -133,17 +133,17 @@ def _loops(dtype: np.dtype) -> _Loops:
         for d in range(row.size):
             row[d] *= factor
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, apart=True)
     def add_products(scores: Array, slopes: Array, n: int, sums: Array) -> None:
         for c in range(n):
-            for r in range(scores.shape[1]):
+            for r in range(_QUERIES):
                 sums[r] += scores[c, r] * slopes[c, r]
 
-    @jit(CONTRACT)
+    @jit(CONTRACT, apart=True)
     def differentiate(scores: Array, slopes: Array, n: int, shares: Array, means: Array, factor: float) -> None:
         """From e^(s - top) and dP to P and dS / sqrt(D): `shares` are 1 / l, `means` the rows summed of P dP."""
         for c in range(n):
-            for r in range(scores.shape[1]):
+            for r in range(_QUERIES):
                 p = scores[c, r] * shares[r]
                 scores[c, r] = p
                 slopes[c, r] = p * (slopes[c, r] - means[r]) * factor
@@ -247,11 +247,17 @@ def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> A
     lengths[b] keys (N,), the others are not looked at; with `causal`, query i sees keys 0 .. i only. Returns (N, T, C);
     a query that sees no key gives 0. Raises ValueError for shapes that do not fit, TypeError for other dtypes.
     """
+    out = np.empty((*qkv.shape[:-1], qkv.shape[-1] // 3), qkv.dtype)
+    self_attention_into(qkv, lengths, out, heads=heads, causal=causal)
+    return out
+
+
+def self_attention_into(qkv: Array, lengths: Array, out: Array, *, heads: int, causal: bool) -> None:
+    """`self_attention`, into the memory of `out`, C-contiguous."""
     shape = _require(qkv, lengths, heads)
-    out = np.empty((shape[0], shape[1], heads, shape[4]), qkv.dtype)
+    y = out.reshape(*shape[:2], heads, shape[4])
     scale = 1 / math.sqrt(max(shape[4], 1))
-    _loops(qkv.dtype).forward(_own(qkv).reshape(shape), _counts(lengths, shape[1]), causal, scale, out)
-    return out.reshape(shape[0], shape[1], heads * shape[4])
+    _loops(qkv.dtype).forward(_own(qkv).reshape(shape), _counts(lengths, shape[1]), causal, scale, y)
 
 
 def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
@@ -259,15 +265,21 @@ def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, cau
 
     dV_j = sum_i p_ij g_i,  dS_ij = p_ij (dP_ij - g_i . y_i),  dQ_i = sum_j dS_ij k_j / sqrt(D), dK_j likewise.
     """
+    out = np.empty(qkv.shape, qkv.dtype)
+    self_attention_grad_into(g, qkv, lengths, out, heads=heads, causal=causal)
+    return out
+
+
+def self_attention_grad_into(g: Array, qkv: Array, lengths: Array, out: Array, *, heads: int, causal: bool) -> None:
+    """`self_attention_grad`, into the memory of `out`, C-contiguous."""
     shape = _require(qkv, lengths, heads)
     size, time, _, _, width = shape
     if g.shape != (size, time, heads * width) or g.dtype != qkv.dtype:
         raise ValueError(f"self_attention_grad: g of shape {(size, time, heads * width)} and {qkv.dtype} expected, "
                          f"got {g.shape} and {g.dtype}")
-    out, scale = np.empty(shape, qkv.dtype), 1 / math.sqrt(max(width, 1))
-    back = _own(g).reshape(size, time, heads, width)
-    _loops(qkv.dtype).backward(back, _own(qkv).reshape(shape), _counts(lengths, time), causal, scale, out)
-    return out.reshape(qkv.shape)
+    back, scale = _own(g).reshape(size, time, heads, width), 1 / math.sqrt(max(width, 1))
+    counts = _counts(lengths, time)
+    _loops(qkv.dtype).backward(back, _own(qkv).reshape(shape), counts, causal, scale, out.reshape(shape))
 
 
 def _require(qkv: Array, lengths: Array, heads: int) -> tuple[int, int, int, int, int]:

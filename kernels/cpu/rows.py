@@ -2,7 +2,7 @@
 rows added to rows.
 
 A row is read from the cache again after it was reduced, where NumPy would pass over the whole matrix for every
-operation. All take C-contiguous or other arrays, float32 or float64, and return a new array.
+operation. All take C-contiguous or other arrays, float32 or float64, and return a new array, but those that end in `_into`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .. import scalar, scalar64
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit
 
-__all__ = ["add_rows", "cross_entropy", "cross_entropy_grad", "normalise_rows_grad"]
+__all__ = ["add_rows", "cross_entropy", "cross_entropy_grad", "cross_entropy_grad_into", "cross_entropy_into",
+           "normalise_rows_grad"]
 
 Array = NDArray[Any]
 
@@ -152,19 +153,29 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
 
     logits (M, n), targets (M,) integers below n.
     """
-    logits, targets = _matrix("cross_entropy", logits), _targets(logits, targets)
-    out = np.empty(targets.shape, logits.dtype)
-    _cross_entropy[logits.dtype](logits, targets, out)
+    out = np.empty(logits.shape[:1], logits.dtype)
+    cross_entropy_into(logits, targets, out)
     return out
+
+
+def cross_entropy_into(logits: Array, targets: Array, out: Array) -> None:
+    """`cross_entropy`, into the memory of `out`, C-contiguous."""
+    logits, targets = _matrix("cross_entropy", logits), _targets(logits, targets)
+    _cross_entropy[logits.dtype](logits, targets, out)
 
 
 def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
     """dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = targets_i]), 0 where the target < 0; g (M,)."""
+    out = np.empty(logits.shape, logits.dtype)
+    cross_entropy_grad_into(g, logits, targets, out)
+    return out
+
+
+def cross_entropy_grad_into(g: Array, logits: Array, targets: Array, out: Array) -> None:
+    """`cross_entropy_grad`, into the memory of `out`, C-contiguous."""
     logits, targets = _matrix("cross_entropy_grad", logits), _targets(logits, targets)
     _require_alike("cross_entropy_grad", g, logits, targets.shape)
-    out = np.empty(logits.shape, logits.dtype)
     _cross_entropy_grad[logits.dtype](np.ascontiguousarray(g), logits, targets, out)
-    return out
 
 
 def add_rows(target: Array, places: Array, values: Array) -> None:
