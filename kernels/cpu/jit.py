@@ -19,7 +19,8 @@ from numba.extending import register_jitable
 
 from .cache import PrivateCache
 
-__all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "announce_compilation", "jit", "jit_formula"]
+__all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "NoOverlap", "announce_compilation", "jit",
+           "jit_formula"]
 
 EXACT: frozenset[str] = frozenset()
 """Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""

@@ -2,7 +2,8 @@
 rows added to rows.
 
 A row is read from the cache again after it was reduced, where NumPy would pass over the whole matrix for every
-operation. All take C-contiguous or other arrays, float32 or float64, and return a new array, but those that end in `_into`.
+operation. All take C-contiguous or other arrays, float32 or float64, and return a new array, or fill the given one
+where their name ends in `_into`.
 """
 
 from __future__ import annotations
