@@ -44,8 +44,8 @@ _QUERIES, _KEYS = 16, 128
 least the first key of each block that it meets; fewer queries compute less that the mask hides."""
 
 _TOGETHER = 4
-"""So many keys are taken at once by the loops over a block: vectors then need not wait for each other, and what is
-known of each query (its top, its total) is an array of as many parts, those of keys 0, 4, 8 .., of 1, 5, 9 .. and so on."""
+"""So many keys are taken at once by the loops over a block: vectors then need not wait for each other. What is known of
+each query, its top and its total, is an array of as many parts: of keys 0, 4, 8 and so on, of keys 1, 5, 9, ..."""
 
 
 class _Loops(NamedTuple):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .. import scalar, scalar64
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit
+from .reductions import largest_of
 
 __all__ = ["add_rows", "cross_entropy", "cross_entropy_grad", "cross_entropy_grad_into", "cross_entropy_into",
            "normalise_rows_grad"]
@@ -73,7 +74,7 @@ def _normalise_rows_grad(g: Array, x: Array, eps: float, out: Array) -> None:
 
 def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
     formulas = (scalar if dtype == np.float32 else scalar64).FORMULAS
-    exp, log = formulas["exp"], formulas["log"]
+    exp, log, largest = formulas["exp"], formulas["log"], largest_of(dtype)
 
     @jit(LOOSE)
     def total_of(x: Array, high: float) -> float:
@@ -85,9 +86,7 @@ def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]
     @jit(CONTRACT)
     def log_total(x: Array) -> tuple[float, float]:
         """(m, ln sum_j e^(x_j - m)) of a row, m its largest: apart, because their sum would lose digits."""
-        high = x[0]
-        for j in range(x.size):
-            high = x[j] if x[j] > high else high
+        high = largest(x)
         return high, log(total_of(x, high))
 
     return exp, log_total
