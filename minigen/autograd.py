@@ -110,9 +110,13 @@ class Node:
         # The data, not the Tensor: a Tensor here would be a reference cycle, freed only by the collector.
         self.output = output.data
         self.output_version = output._version
-        tensors = [t for t in inputs if isinstance(t, Tensor)]
-        self.differentiable = {id(t) for t in tensors if t.requires_grad}
-        self.versions = [t._version[0] for t in tensors]
+        self.differentiable: set[int] = set()
+        self.versions: list[int] = []
+        for t in inputs:
+            if isinstance(t, Tensor):
+                self.versions.append(t._version[0])
+                if t.requires_grad:
+                    self.differentiable.add(id(t))
         self.versions.append(output._version[0])
         self.sequence = next(_sequence)
         self.retainer: Callable[[], Tensor | None] | None = None
@@ -449,9 +453,11 @@ def _between(nodes: list[Node], wanted: set[int]) -> tuple[list[Node], set[int]]
     useful = set(wanted)
     path = []
     for node in nodes:
-        if any(id(t) in node.differentiable and _key(t) in useful for t in node.inputs or ()):
-            useful.add(id(node))
-            path.append(node)
+        for t in node.inputs or ():
+            if id(t) in node.differentiable and _key(t) in useful:
+                useful.add(id(node))
+                path.append(node)
+                break
     return path, useful
 
 
@@ -474,13 +480,19 @@ def _vjp(node: Node, g: Tensor, useful: set[int]) -> Iterator[tuple[Tensor, Tens
 
 
 def _check_versions(node: Node) -> None:
-    current = [t._version[0] for t in node.inputs or () if isinstance(t, Tensor)]
-    current.append(node.output_version[0])
-    if current != node.versions:
-        changed = next(i for i, (a, b) in enumerate(zip(current, node.versions, strict=True)) if a != b)
-        what = "its output" if changed == len(current) - 1 else f"its tensor input {changed}"
-        raise VersionError(f"`{node.op.name}` cannot be differentiated: {what} was changed in place after the forward "
-                           "pass; make the change after backward, or on a copy")
+    position = 0
+    for t in node.inputs or ():
+        if isinstance(t, Tensor):
+            if t._version[0] != node.versions[position]:
+                raise _changed(node, f"its tensor input {position}")
+            position += 1
+    if node.output_version[0] != node.versions[position]:
+        raise _changed(node, "its output")
+
+
+def _changed(node: Node, what: str) -> VersionError:
+    return VersionError(f"`{node.op.name}` cannot be differentiated: {what} was changed in place after the forward "
+                        "pass; make the change after backward, or on a copy")
 
 
 def _fit(node: Node, t: Tensor, g: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """What all tests share: numbers that are the same in every run, and operations that live for one test."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -10,6 +12,11 @@ from minigen import tensor as make
 # The first call of a kernel compiles it, which no deadline for a single example survives.
 settings.register_profile("minigen", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("minigen")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("compiled") and os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        pytest.skip("takes minutes without compiled kernels")
 
 
 @pytest.fixture

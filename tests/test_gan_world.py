@@ -58,6 +58,7 @@ def test_the_best_discriminator_has_the_loss_2_log_2_minus_jsd_and_none_has_less
         assert world.d_loss(other, log_p, log_q).item() > best + 1e-3
 
 
+@pytest.mark.compiled
 def test_a_discriminator_trained_to_the_end_comes_within_a_hundredth_of_a_nat():
     grid = mg.tensor(world.GRID, dtype="float32")
     log_p = world.log_density(grid, *data("float32"))
