@@ -149,6 +149,7 @@ def main() -> None:
     places = [loader.position(step) for step in range(args.steps)]
     batches = [data.batch(loader.batch(epoch, index), epoch) for epoch, index in places]
     torch.set_num_threads(args.threads)
+    mg.set_threads(args.threads)
     keep_freed_memory()
     print(f"{args.threads} thread(s), PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
     with threadpool_limits(args.threads, "blas"):
