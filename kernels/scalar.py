@@ -292,7 +292,8 @@ _INV_SQRT_2PI = _F(0.3989422804014327)
 def gelu_slope(g: Any, x: Any) -> Any:
     """y = g (Phi(x) + x phi(x)): the cotangent of `gelu`, with the Phi(-t) = p r e^(-t^2/2) of there.
 
-    Left of 0 the slope is e^(-t^2/2) (p r - t / sqrt(2 pi)), right of it one minus that.
+    Left of 0 the slope is e^(-t^2/2) (p r - t / sqrt(2 pi)), right of it one minus that. The lines are those of
+    `gelu`, so that a loop over both computes them once.
     """
     a = abs(x)
     t = _GELU_HIGHEST if a > _GELU_HIGHEST else a
@@ -300,7 +301,9 @@ def gelu_slope(g: Any, x: Any) -> Any:
     q = (t - _K) * r
     p = (((_T9 * q + _T8) * q + _T7) * q + _T6) * q + _T5
     p = ((((p * q + _T4) * q + _T3) * q + _T2) * q + _T1) * q + _T0
-    w = exp(-_HALF * (t * t)) * (p * r - t * _INV_SQRT_2PI)
+    h = _from_bits(_bits(t) & _UPPER_12)
+    density = _exp_of_sum(-_HALF * (h * h), -_HALF * ((t - h) * (t + h)))
+    w = density * (p * r - t * _INV_SQRT_2PI)
     return g * (_ONE - w if x > _ZERO else w)
 
 

@@ -5,16 +5,18 @@ held to the same losses at the beginning: with 2000 steps and --text tinyshakesp
 README gives for a CPU, and the losses on held-out text are those to compare with its 1.88. Then they are timed in one
 process, alternating, in rounds; the figure is the median of the rounds, by the wall clock and by the time of the
 processor. minigen's step is compiled (`mg.compile`); PyTorch is eager, with
-its fused attention (scaled_dot_product_attention) and its fused AdamW. The text is drawn by
+its fused attention (scaled_dot_product_attention) and its fused AdamW; with --compile so is, in the same rounds, what
+torch.compile makes of the model, which needs a C++ compiler and most of a minute. The text is drawn by
 minigen with its cache of keys and values, by PyTorch without one, as nanoGPT does it.
 
-Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--data-dir DIR]
+Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--data-dir DIR] [--compile]
 """
 
 import argparse
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -118,15 +120,17 @@ def timed(function) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def compare(name: str, ours, theirs, rounds: int, count: int, unit: str) -> None:
-    """Print what one of `count` costs, in ms, for both, and how many times as long PyTorch takes."""
-    times = [(*timed(ours), *timed(theirs)) for _ in range(rounds)]
-    for kind, a, b in (("wall", 0, 2), ("processor", 1, 3)):
-        ratios = sorted(row[b] / row[a] for row in times)
-        mine, other = (statistics.median(row[i] for row in times) / count * 1e3 for i in (a, b))
-        low, high = ratios[rounds // 4], ratios[3 * rounds // 4]
-        print(f"{name:<10} {kind:<10} minigen {mine:8.3f} ms, PyTorch {other:8.3f} ms {unit}: "
-              f"{statistics.median(ratios):5.2f}x ({low:.2f}-{high:.2f})", flush=True)
+def compare(name: str, ours: Callable[[], object], theirs: dict[str, Callable[[], object]], rounds: int, count: int,
+            unit: str) -> None:
+    """Print what one of `count` costs, in ms, for all, and how many times as long the others take."""
+    times = [[timed(ours), *map(timed, theirs.values())] for _ in range(rounds)]
+    for n, other in enumerate(theirs, 1):
+        for kind, which in (("wall", 0), ("processor", 1)):
+            ratios = sorted(row[n][which] / row[0][which] for row in times)
+            mine, its = (statistics.median(row[i][which] for row in times) / count * 1e3 for i in (0, n))
+            low, high = ratios[rounds // 4], ratios[3 * rounds // 4]
+            print(f"{name:<10} {kind:<10} minigen {mine:8.3f} ms, {other} {its:8.3f} ms {unit}: "
+                  f"{statistics.median(ratios):5.2f}x ({low:.2f}-{high:.2f})", flush=True)
 
 
 def main() -> None:
@@ -136,6 +140,7 @@ def main() -> None:
     parser.add_argument("--text", default="austen", help="austen, tinyshakespeare or a file")
     parser.add_argument("--data-dir", help="folder with tinyshakespeare.txt")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     args = parser.parse_args()
     tokenizer = CharacterTokenizer((raw := load_text(args.text, data_dir=args.data_dir)).text)
     preset = {**mg.models.GPT.PRESETS["nanogpt"], "tokenizer": tokenizer.describe()}
@@ -144,6 +149,7 @@ def main() -> None:
     places = [loader.position(step) for step in range(args.steps)]
     batches = [data.batch(loader.batch(epoch, index), epoch) for epoch, index in places]
     torch.set_num_threads(args.threads)
+    mg.set_threads(args.threads)
     keep_freed_memory()
     print(f"{args.threads} thread(s), PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
     with threadpool_limits(args.threads, "blas"):
@@ -156,8 +162,14 @@ def main() -> None:
         ours, theirs = gpt.evaluate(held_out.items)["loss"], peer.evaluate(held_out.items)
         print(f"after {args.steps} steps, held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
               flush=True)
+        peers = {"PyTorch": peer}
+        if args.compile:
+            peers["torch.compile"] = compiled = TorchGPT(gpt)
+            compiled.forward = torch.compile(compiled.forward)
+            compiled.train_step(batches[0])
         compare("training, compiled", lambda: [step(b) for b in batches[:5]],
-                lambda: [peer.train_step(b) for b in batches[:5]], args.rounds, 5, "a step")
+                {name: lambda p=p: [p.train_step(b) for b in batches[:5]] for name, p in peers.items()},
+                args.rounds, 5, "a step")
         gpt.eval()
         start = np.zeros((1, 1), int)
 
@@ -165,7 +177,7 @@ def main() -> None:
             for _ in itertools.islice(generate(gpt, start, mg.Generator(0)), 256):
                 pass
 
-        compare("drawing", draw, lambda: peer.draw(256), max(3, args.rounds // 5), 256, "a token")
+        compare("drawing", draw, {"PyTorch": lambda: peer.draw(256)}, max(3, args.rounds // 5), 256, "a token")
 
 
 if __name__ == "__main__":

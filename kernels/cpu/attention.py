@@ -35,13 +35,17 @@ from .matmul.host import tile_for
 from .matmul.micro_kernel import FROM_C, FROM_ZERO, make_tile
 from .matmul.transpose import make_transpose
 
-__all__ = ["self_attention", "self_attention_grad"]
+__all__ = ["self_attention", "self_attention_grad", "self_attention_grad_into", "self_attention_into"]
 
 Array = NDArray[Any]
 
-_QUERIES, _KEYS = 32, 128
-"""A block of scores is 16 KiB, in the inner caches. One divides the other, so that under a causal mask a query sees at
-least the first key of each block that it meets."""
+_QUERIES, _KEYS = 16, 128
+"""A block of scores is 8 KiB, in the inner cache. One divides the other, so that under a causal mask a query sees at
+least the first key of each block that it meets; fewer queries compute less that the mask hides."""
+
+_TOGETHER = 4
+"""So many keys are taken at once by the loops over a block: vectors then need not wait for each other. What is known of
+each query, its top and its total, is an array of as many parts: of keys 0, 4, 8 and so on, of keys 1, 5, 9, ..."""
 
 
 class _Loops(NamedTuple):
@@ -95,17 +99,47 @@ def _hide(scores: Array, n: int, ahead: int) -> None:
             scores[c, r] = -np.inf
 
 
+@jit(apart=True)
+def _lift(tops: Array, x: Array) -> None:
+    for e in range(x.size):
+        tops[e] = x[e] if x[e] > tops[e] else tops[e]
+
+
+@jit(apart=True)
+def _add(totals: Array, x: Array) -> None:
+    for e in range(x.size):
+        totals[e] += x[e]
+
+
+@jit(apart=True)
+def _copy(x: Array, out: Array) -> None:
+    for e in range(x.size):
+        out[e] = x[e]
+
+
 @jit()
-def _raise_tops(scores: Array, n: int, tops: Array) -> None:
-    """tops = max(tops, the largest of the first n scores), query by query."""
-    for c in range(0, n - 1, 2):  # two at a time, because each waits for the tops of the one before
-        for r in range(scores.shape[1]):
-            s, t = scores[c, r], scores[c + 1, r]
-            larger = s if s > t else t
-            tops[r] = larger if larger > tops[r] else tops[r]
-    for c in range(n - n % 2, n):
-        for r in range(scores.shape[1]):
-            tops[r] = scores[c, r] if scores[c, r] > tops[r] else tops[r]
+def _spread(parts: Array) -> None:
+    """The first part for all."""
+    for e in range(_QUERIES, parts.size, _QUERIES):
+        _copy(parts[:_QUERIES], parts[e : e + _QUERIES])
+
+
+@jit()
+def _raise_tops(scores: Array, tops: Array) -> None:
+    """tops = max(tops, the largest of the scores), query by query."""
+    for e in range(0, scores.size, tops.size):
+        _lift(tops, scores[e : e + tops.size])
+    for e in range(_QUERIES, tops.size, _QUERIES):
+        _lift(tops[:_QUERIES], tops[e : e + _QUERIES])
+    _spread(tops)
+
+
+@jit()
+def _join(totals: Array) -> None:
+    """The sum of the parts, for all."""
+    for e in range(_QUERIES, totals.size, _QUERIES):
+        _add(totals[:_QUERIES], totals[e : e + _QUERIES])
+    _spread(totals)
 
 
 @functools.cache
@@ -113,40 +147,57 @@ def _loops(dtype: np.dtype) -> _Loops:
     exp = (scalar if dtype == np.float32 else scalar64).FORMULAS["exp"]
     product, turn = _make_product(dtype), _make_turn(dtype)
 
-    @jit(CONTRACT)
-    def weigh(scores: Array, n: int, tops: Array, factor: float, totals: Array) -> None:
-        """s <- e^(factor (s - top)), and their sums added to `totals`."""
-        for c in range(n):
-            for r in range(scores.shape[1]):
-                scores[c, r] = exp((scores[c, r] - tops[r]) * factor)
-                totals[r] += scores[c, r]
+    @jit(CONTRACT, apart=True)
+    def weigh_some(x: Array, tops: Array, factor: float, totals: Array) -> None:
+        for e in range(x.size):
+            x[e] = exp((x[e] - tops[e]) * factor)
+            totals[e] += x[e]
 
-    @jit(CONTRACT)
+    @jit()
+    def weigh(scores: Array, tops: Array, factor: float, totals: Array) -> None:
+        """s <- e^(factor (s - top)), and their sums added to `totals`."""
+        for e in range(0, scores.size, tops.size):
+            weigh_some(scores[e : e + tops.size], tops, factor, totals)
+
+    @jit(CONTRACT, apart=True)
     def shrink(before: Array, tops: Array, factor: float, totals: Array) -> None:
         """What was summed up with a smaller top: times e^(factor (before - top)), which `before` becomes."""
-        for r in range(tops.size):
-            before[r] = exp((before[r] - tops[r]) * factor)
-            totals[r] *= before[r]
+        for e in range(tops.size):
+            before[e] = exp((before[e] - tops[e]) * factor)
+            totals[e] *= before[e]
 
     @jit(CONTRACT)
     def multiply(row: Array, factor: float) -> None:
         for d in range(row.size):
             row[d] *= factor
 
-    @jit(CONTRACT)
-    def add_products(scores: Array, slopes: Array, n: int, sums: Array) -> None:
-        for c in range(n):
-            for r in range(scores.shape[1]):
-                sums[r] += scores[c, r] * slopes[c, r]
+    @jit(CONTRACT, apart=True)
+    def multiply_each(x: Array, factors: Array) -> None:
+        for e in range(x.size):
+            x[e] *= factors[e]
 
-    @jit(CONTRACT)
-    def differentiate(scores: Array, slopes: Array, n: int, shares: Array, means: Array, factor: float) -> None:
+    @jit(CONTRACT, apart=True)
+    def add_some_products(x: Array, y: Array, sums: Array) -> None:
+        for e in range(x.size):
+            sums[e] += x[e] * y[e]
+
+    @jit()
+    def add_products(scores: Array, slopes: Array, sums: Array) -> None:
+        for e in range(0, scores.size, sums.size):
+            add_some_products(scores[e : e + sums.size], slopes[e : e + sums.size], sums)
+
+    @jit(CONTRACT, apart=True)
+    def differentiate_some(x: Array, slopes: Array, shares: Array, means: Array, factor: float) -> None:
+        for e in range(x.size):
+            p = x[e] * shares[e]
+            x[e] = p
+            slopes[e] = p * (slopes[e] - means[e]) * factor
+
+    @jit()
+    def differentiate(scores: Array, slopes: Array, shares: Array, means: Array, factor: float) -> None:
         """From e^(s - top) and dP to P and dS / sqrt(D): `shares` are 1 / l, `means` the rows summed of P dP."""
-        for c in range(n):
-            for r in range(scores.shape[1]):
-                p = scores[c, r] * shares[r]
-                scores[c, r] = p
-                slopes[c, r] = p * (slopes[c, r] - means[r]) * factor
+        for e in range(0, scores.size, means.size):
+            differentiate_some(scores[e : e + means.size], slopes[e : e + means.size], shares, means, factor)
 
     @jit(CONTRACT, allocates=True)
     def forward(qkv: Array, lengths: Array, causal: bool, scale: float, out: Array) -> None:
@@ -155,8 +206,9 @@ def _loops(dtype: np.dtype) -> _Loops:
         nothing = np.empty(0, qkv.dtype)
         turned, scores = np.empty((width, time), qkv.dtype), np.zeros((_KEYS, _QUERIES), qkv.dtype)
         block = scores[:, 0:]  # the same numbers, of the type that a part of a larger array has: see `_make_product`
-        tops, totals, before = (np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype),
-                                np.empty(_QUERIES, qkv.dtype))
+        flat = scores.reshape(scores.size)
+        tops, totals, before = (np.empty(_TOGETHER * _QUERIES, qkv.dtype), np.empty(_TOGETHER * _QUERIES, qkv.dtype),
+                                np.empty(_TOGETHER * _QUERIES, qkv.dtype))
         for b in range(size):
             keys = lengths[b]
             for h in range(heads):
@@ -175,13 +227,14 @@ def _loops(dtype: np.dtype) -> _Loops:
                             _hide(scores, n, i0 - j0)
                         if j0 > 0:
                             before[:] = tops
-                        _raise_tops(scores, n, tops)
+                        _raise_tops(flat[: n * _QUERIES], tops)
                         if j0 > 0:
                             shrink(before, tops, factor, totals)
                             for r in range(m):
                                 multiply(out[b, i0 + r, h], before[r])
-                        weigh(scores, n, tops, factor, totals)
+                        weigh(flat[: n * _QUERIES], tops, factor, totals)
                         product(y[i0:], m, width, FROM_C if j0 > 0 else FROM_ZERO, block.T, v[j0:], n, nothing)
+                    _join(totals)
                     for r in range(m if seen > 0 else 0):
                         multiply(out[b, i0 + r, h], 1 / totals[r])
 
@@ -193,8 +246,9 @@ def _loops(dtype: np.dtype) -> _Loops:
         turned_q, turned_g = np.empty((width, time), qkv.dtype), np.empty((width, time), qkv.dtype)
         scores, slopes = np.zeros((_KEYS, _QUERIES), qkv.dtype), np.zeros((_KEYS, _QUERIES), qkv.dtype)
         block, slope_block = scores[:, 0:], slopes[:, 0:]
-        tops, totals, means, before = (np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype),
-                                       np.empty(_QUERIES, qkv.dtype), np.empty(_QUERIES, qkv.dtype))
+        flat, flat_slopes = scores.reshape(scores.size), slopes.reshape(slopes.size)
+        tops, totals = np.empty(_TOGETHER * _QUERIES, qkv.dtype), np.empty(_TOGETHER * _QUERIES, qkv.dtype)
+        means, before = np.empty(_TOGETHER * _QUERIES, qkv.dtype), np.empty(_TOGETHER * _QUERIES, qkv.dtype)
         for b in range(size):
             keys = lengths[b]
             out[b] = 0
@@ -214,16 +268,17 @@ def _loops(dtype: np.dtype) -> _Loops:
                         if causal:
                             _hide(scores, n, i0 - j0)
                         before[:] = tops
-                        _raise_tops(scores, n, tops)
+                        _raise_tops(flat[: n * _QUERIES], tops)
                         if j0 > 0:
-                            for r in range(_QUERIES):
-                                means[r] *= exp((before[r] - tops[r]) * factor)
                             shrink(before, tops, factor, totals)
-                        weigh(scores, n, tops, factor, totals)
-                        add_products(scores, slopes, n, means)
-                    for r in range(_QUERIES):
-                        totals[r] = 1 / totals[r]
-                        means[r] *= totals[r]
+                            multiply_each(means, before)
+                        weigh(flat[: n * _QUERIES], tops, factor, totals)
+                        add_products(flat[: n * _QUERIES], flat_slopes[: n * _QUERIES], means)
+                    _join(totals)
+                    _join(means)
+                    for e in range(totals.size):
+                        totals[e] = 1 / totals[e]
+                        means[e] *= totals[e]
                     for j0 in range(0, seen, _KEYS):
                         n = min(_KEYS, seen - j0)
                         if seen > _KEYS:  # else the only block is still here
@@ -231,8 +286,8 @@ def _loops(dtype: np.dtype) -> _Loops:
                             product(slope_block, n, m, FROM_ZERO, v[j0:], turned_g[:, i0:], width, nothing)
                             if causal:
                                 _hide(scores, n, i0 - j0)
-                            weigh(scores, n, tops, factor, before)
-                        differentiate(scores, slopes, n, totals, means, factor)
+                            weigh(flat[: n * _QUERIES], tops, factor, before)
+                        differentiate(flat[: n * _QUERIES], flat_slopes[: n * _QUERIES], totals, means, factor)
                         product(dv[j0:], n, width, FROM_C, block, back[i0:], m, nothing)
                         product(dk[j0:], n, width, FROM_C, slope_block, q[i0:], m, nothing)
                         product(dq[i0:], m, width, FROM_C, slope_block.T, k[j0:], n, nothing)
@@ -247,11 +302,17 @@ def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> A
     lengths[b] keys (N,), the others are not looked at; with `causal`, query i sees keys 0 .. i only. Returns (N, T, C);
     a query that sees no key gives 0. Raises ValueError for shapes that do not fit, TypeError for other dtypes.
     """
+    out = np.empty((*qkv.shape[:-1], qkv.shape[-1] // 3), qkv.dtype)
+    self_attention_into(qkv, lengths, out, heads=heads, causal=causal)
+    return out
+
+
+def self_attention_into(qkv: Array, lengths: Array, out: Array, *, heads: int, causal: bool) -> None:
+    """`self_attention`, into the memory of `out`, C-contiguous."""
     shape = _require(qkv, lengths, heads)
-    out = np.empty((shape[0], shape[1], heads, shape[4]), qkv.dtype)
+    y = out.reshape(*shape[:2], heads, shape[4])
     scale = 1 / math.sqrt(max(shape[4], 1))
-    _loops(qkv.dtype).forward(_own(qkv).reshape(shape), _counts(lengths, shape[1]), causal, scale, out)
-    return out.reshape(shape[0], shape[1], heads * shape[4])
+    _loops(qkv.dtype).forward(_own(qkv).reshape(shape), _counts(lengths, shape[1]), causal, scale, y)
 
 
 def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
@@ -259,15 +320,21 @@ def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, cau
 
     dV_j = sum_i p_ij g_i,  dS_ij = p_ij (dP_ij - g_i . y_i),  dQ_i = sum_j dS_ij k_j / sqrt(D), dK_j likewise.
     """
+    out = np.empty(qkv.shape, qkv.dtype)
+    self_attention_grad_into(g, qkv, lengths, out, heads=heads, causal=causal)
+    return out
+
+
+def self_attention_grad_into(g: Array, qkv: Array, lengths: Array, out: Array, *, heads: int, causal: bool) -> None:
+    """`self_attention_grad`, into the memory of `out`, C-contiguous."""
     shape = _require(qkv, lengths, heads)
     size, time, _, _, width = shape
     if g.shape != (size, time, heads * width) or g.dtype != qkv.dtype:
         raise ValueError(f"self_attention_grad: g of shape {(size, time, heads * width)} and {qkv.dtype} expected, "
                          f"got {g.shape} and {g.dtype}")
-    out, scale = np.empty(shape, qkv.dtype), 1 / math.sqrt(max(width, 1))
-    back = _own(g).reshape(size, time, heads, width)
-    _loops(qkv.dtype).backward(back, _own(qkv).reshape(shape), _counts(lengths, time), causal, scale, out)
-    return out.reshape(qkv.shape)
+    back, scale = _own(g).reshape(size, time, heads, width), 1 / math.sqrt(max(width, 1))
+    counts = _counts(lengths, time)
+    _loops(qkv.dtype).backward(back, _own(qkv).reshape(shape), counts, causal, scale, out.reshape(shape))
 
 
 def _require(qkv: Array, lengths: Array, heads: int) -> tuple[int, int, int, int, int]:

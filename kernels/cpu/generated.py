@@ -12,12 +12,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core.compiler import Compiler
 from numba.core.dispatcher import Dispatcher
 
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .cache import PrivateCache
-from .jit import _DISABLED, CONTRACT, LOOSE, NO_ALLOCATION, _quiet, jit_formula
+from .jit import _DISABLED, CONTRACT, LOOSE, NO_ALLOCATION, NoOverlap, _quiet, jit_formula
 
 __all__ = ["compile_loop", "plus"]
 
@@ -28,14 +27,6 @@ def _plus(total: Any, x: Any) -> Any:
 
 plus = jit_formula(_plus, LOOSE)
 """total + x in an order that the compiler may choose: many partial sums at once."""
-
-
-class _NoOverlap(Compiler):
-    """Numba's pipeline, with the promise that arrays do not overlap."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.state.flags.noalias = True
 
 
 class _LoopCache(PrivateCache):
@@ -60,7 +51,7 @@ def compile_loop(function: Callable[..., None], types: str) -> Callable[..., Non
         function.__module__ = __name__
         function.__name__ = function.__qualname__ = f"loop_{hashlib.sha256(description.encode()).hexdigest()[:16]}"
         dispatcher: Any = numba.njit(
-            function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=_NoOverlap, **NO_ALLOCATION
+            function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=NoOverlap, **NO_ALLOCATION
         )
         dispatcher._cache = _LoopCache(description)
         signature = tuple(map(_numba_type, types.split(";")))

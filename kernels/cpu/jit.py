@@ -14,11 +14,13 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core import config, event
+from numba.core.compiler import Compiler
 from numba.extending import register_jitable
 
 from .cache import PrivateCache
 
-__all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "announce_compilation", "jit", "jit_formula"]
+__all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "NoOverlap", "announce_compilation", "jit",
+           "jit_formula"]
 
 EXACT: frozenset[str] = frozenset()
 """Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""
@@ -37,22 +39,33 @@ _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+class NoOverlap(Compiler):
+    """Numba's pipeline, with the promise that the arrays given do not overlap where one is written."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.state.flags.noalias = True
+
+
 def jit(
-    fastmath: Collection[str] = EXACT, allocates: bool = False
+    fastmath: Collection[str] = EXACT, allocates: bool = False, apart: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a loop over arrays: compiled at its first call, with NumPy's error model, cached on disk.
 
     error_model="numpy" lets a division by 0 give inf. Python's would raise, and the hidden test at every
     division keeps LLVM from vectorising the loop. Without `allocates` the loop makes no arrays of its own, so
-    that Numba need not count who uses the given ones: a call with five arrays takes half the time.
+    that Numba need not count who uses the given ones: a call with five arrays takes half the time. `apart` promises
+    that the arrays do not overlap: a short loop over several is then a few vectors, with nothing compared before.
     """
-    memory = MAY_ALLOCATE if allocates else NO_ALLOCATION  # said either way: what a loop calls inherits the switch
+    options = MAY_ALLOCATE if allocates else NO_ALLOCATION  # said either way: what a loop calls inherits the switch
+    if apart:
+        options = {**options, "pipeline_class": NoOverlap}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if _DISABLED:
             return _quiet(function)
-        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False, **memory)
-        dispatcher._cache = PrivateCache(function, repr(sorted(fastmath)))
+        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False, **options)
+        dispatcher._cache = PrivateCache(function, repr((sorted(fastmath), apart)))
         return dispatcher
 
     return decorate

@@ -23,7 +23,7 @@ from .. import scalar, scalar64
 from . import elementwise as _elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit
 
-__all__ = ["log_softmax", "logsumexp", "normalise", "softmax", "sum"]
+__all__ = ["largest_of", "log_softmax", "logsumexp", "normalise", "softmax", "sum"]
 
 Array = NDArray[Any]
 Axes = int | Sequence[int] | None
@@ -129,7 +129,7 @@ def _sum_loop(x: Array, outer: int, m: int, n: int, out: Array) -> None:
 # --- exponentials -------------------------------------------------------------------------------------------------
 
 
-def _largest_of(dtype: np.dtype) -> Callable[..., Any]:
+def largest_of(dtype: np.dtype) -> Callable[..., Any]:
     """largest(x): the largest number of a row, -inf of nothing; one that is NaN may be passed over.
 
     By the bits of the floats: read as integers they have the same order, once those of negative numbers are turned
@@ -205,7 +205,7 @@ def _columns_of_exp(exp: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..., Any]) -> Callable[..., None]:
-    largest, columns_of_exp = _largest_of(dtype), _columns_of_exp(exp)
+    largest, columns_of_exp = largest_of(dtype), _columns_of_exp(exp)
     exp_from, _ = _rows_of_exp(exp)
 
     @jit(EXACT, allocates=True)
@@ -226,7 +226,7 @@ def _softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..., A
 
 
 def _log_softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..., Any]) -> Callable[..., None]:
-    largest, columns_of_exp = _largest_of(dtype), _columns_of_exp(exp)
+    largest, columns_of_exp = largest_of(dtype), _columns_of_exp(exp)
     _, sum_of_exp = _rows_of_exp(exp)
 
     @jit(EXACT)
@@ -259,7 +259,7 @@ def _log_softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..
 
 
 def _logsumexp_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..., Any]) -> Callable[..., None]:
-    largest = _largest_of(dtype)
+    largest = largest_of(dtype)
     _, sum_of_exp = _rows_of_exp(exp)
 
     @jit(CONTRACT)

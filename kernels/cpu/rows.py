@@ -2,7 +2,8 @@
 rows added to rows.
 
 A row is read from the cache again after it was reduced, where NumPy would pass over the whole matrix for every
-operation. All take C-contiguous or other arrays, float32 or float64, and return a new array.
+operation. All take C-contiguous or other arrays, float32 or float64, and return a new array, or fill the given one
+where their name ends in `_into`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from .. import scalar, scalar64
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit
+from .reductions import largest_of
 
-__all__ = ["add_rows", "cross_entropy", "cross_entropy_grad", "normalise_rows_grad"]
+__all__ = ["add_rows", "cross_entropy", "cross_entropy_grad", "cross_entropy_grad_into", "cross_entropy_into",
+           "normalise_rows_grad"]
 
 Array = NDArray[Any]
 
@@ -71,7 +74,7 @@ def _normalise_rows_grad(g: Array, x: Array, eps: float, out: Array) -> None:
 
 def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]]:
     formulas = (scalar if dtype == np.float32 else scalar64).FORMULAS
-    exp, log = formulas["exp"], formulas["log"]
+    exp, log, largest = formulas["exp"], formulas["log"], largest_of(dtype)
 
     @jit(LOOSE)
     def total_of(x: Array, high: float) -> float:
@@ -83,9 +86,7 @@ def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]
     @jit(CONTRACT)
     def log_total(x: Array) -> tuple[float, float]:
         """(m, ln sum_j e^(x_j - m)) of a row, m its largest: apart, because their sum would lose digits."""
-        high = x[0]
-        for j in range(x.size):
-            high = x[j] if x[j] > high else high
+        high = largest(x)
         return high, log(total_of(x, high))
 
     return exp, log_total
@@ -152,19 +153,29 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
 
     logits (M, n), targets (M,) integers below n.
     """
-    logits, targets = _matrix("cross_entropy", logits), _targets(logits, targets)
-    out = np.empty(targets.shape, logits.dtype)
-    _cross_entropy[logits.dtype](logits, targets, out)
+    out = np.empty(logits.shape[:1], logits.dtype)
+    cross_entropy_into(logits, targets, out)
     return out
+
+
+def cross_entropy_into(logits: Array, targets: Array, out: Array) -> None:
+    """`cross_entropy`, into the memory of `out`, C-contiguous."""
+    logits, targets = _matrix("cross_entropy", logits), _targets(logits, targets)
+    _cross_entropy[logits.dtype](logits, targets, out)
 
 
 def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
     """dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = targets_i]), 0 where the target < 0; g (M,)."""
+    out = np.empty(logits.shape, logits.dtype)
+    cross_entropy_grad_into(g, logits, targets, out)
+    return out
+
+
+def cross_entropy_grad_into(g: Array, logits: Array, targets: Array, out: Array) -> None:
+    """`cross_entropy_grad`, into the memory of `out`, C-contiguous."""
     logits, targets = _matrix("cross_entropy_grad", logits), _targets(logits, targets)
     _require_alike("cross_entropy_grad", g, logits, targets.shape)
-    out = np.empty(logits.shape, logits.dtype)
     _cross_entropy_grad[logits.dtype](np.ascontiguousarray(g), logits, targets, out)
-    return out
 
 
 def add_rows(target: Array, places: Array, values: Array) -> None:

@@ -12,7 +12,7 @@ from ..backend import Array
 from ..host import Number
 from .ir import Instruction, Program, Value, read_values, rows_of
 from .loops import Written, write_loop
-from .passes.memory import VIEWS, Plan
+from .passes.memory import INTO, VIEWS, Plan
 
 __all__ = ["Emitted", "Emitter", "emit", "is_odd", "numbers_in", "tuple_of"]
 
@@ -31,8 +31,10 @@ import numpy as np
 from minigen import kernels
 from minigen.autograd import OPS
 from minigen.kernels import scalar, scalar64
+from minigen.kernels.cpu.attention import self_attention_grad_into, self_attention_into
 from minigen.kernels.cpu.matmul import matmul
 from minigen.kernels.cpu.random import normal_into, uniform_into
+from minigen.kernels.cpu.rows import cross_entropy_grad_into, cross_entropy_into
 from minigen.program.runtime import array, loop, ordered, plus
 '''
 
@@ -158,6 +160,9 @@ class Emitter:
             case "normal" | "uniform" if i.output in self.plan.fixed:
                 seed, draw = self._text(i.attrs["seed"]), self._text(i.attrs["draw"])
                 return f"{i.name}_into({seed}, {draw}, {self._text(i.output)})"
+            case name if name in INTO and i.output in self.plan.fixed:
+                given = [*(self._text(x) for x in (*i.inputs, i.output)), *([self._attrs(i)] if i.attrs else [])]
+                return f"{name}_into({', '.join(given)})"
             case "copy":
                 return f"{self._text(i.output)}[...] = {self._text(i.inputs[0])}"
             case "adam" | "sgd" | "rmsprop" | "ema":

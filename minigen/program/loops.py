@@ -106,36 +106,77 @@ class Writer:
                 name = x.name if x in made else self._element(x)
                 names.append(f"np.{dtype}({name})" if i.name == "bernoulli_nll" and x.dtype != dtype else name)
             else:
-                names.append(self._constant(x.number if isinstance(x, Value) else x, dtype))
+                exponent = i.name == "pow" and len(names) == 1  # which the expression spells out
+                names.append("" if exponent else self._constant(x.number if isinstance(x, Value) else x, dtype))
         module = "scalar" if dtype == np.float32 else "scalar64"
         return expression(i, names, lambda c: self._constant(c, dtype), module)
 
     def written(self) -> Written:
-        depth_of_all = len(self.groups)
-        before: list[list[str]] = [[] for _ in range(depth_of_all + 1)]  # lines at each depth, before the inner loop
-        after: list[list[str]] = [[] for _ in range(depth_of_all + 1)]
-        inner: list[str] = []
-        for i in self.loop.body:
-            if i.output in self.late:
-                self._add_sum(i, before, after, inner)
-            else:
-                inner += self._assigned(i)
-        after[0] += [line for i in self.loop.tail for line in self._assigned(i)]
+        outer = max(len(self.groups) - 1, 0)  # loops around the innermost
+        before: list[list[str]] = [[] for _ in range(outer)]  # lines at each depth, before the inner loop
+        after: list[list[str]] = [[] for _ in range(outer)]
+        level = self._levels()
+        passes = [self._pass(n, level, before, after) for n in range(1 + max(level.values(), default=0))]
+        tail = [line for i in self.loop.tail for line in self._assigned(i)]
         lines = [f"{name} = np.{dtype}({f'{name}_' if name in self.numbers else text})"
                  for (text, dtype), name in self.constants.items()]
-        lines += before[0]
-        for depth in range(depth_of_all):
-            pad = "    " * depth
-            lines.append(f"{pad}for {_INDICES[depth]} in range({self._count(depth)}):")
-            lines += [f"{pad}    {line}" for line in before[depth + 1]]
-        lines += ["    " * depth_of_all + line for line in inner]
-        for depth in range(depth_of_all, -1, -1):
+        for depth in range(outer):
+            lines += ["    " * depth + line for line in (*before[depth], self._header(depth))]
+        for start, inner, end in passes:
+            header = [self._header(outer)] if inner and self.groups else []
+            body = ["    " * len(header) + line for line in inner]
+            lines += ["    " * outer + line for line in (*start, *header, *body, *end)]
+        for depth in range(outer - 1, -1, -1):
             lines += ["    " * depth + line for line in after[depth]]
         names = [self._array(o.value) for o in self.arrays] + [f"{name}_" for name in self.numbers]
-        text = "\n".join([f"def {{name}}({', '.join(names)}):", *(f"    {line}" for line in lines)])
+        text = "\n".join([f"def {{name}}({', '.join(names)}):", *(f"    {line}" for line in (*lines, *tail))])
         types = [f"{o.value.dtype}[{', '.join(':' * len(o.shape))}]" for o in self.arrays]
         types += ["float64"] * len(self.numbers)
         return Written(text, self.arrays, list(self.numbers.values()), "; ".join(types))
+
+    def _levels(self) -> dict[Value, int]:
+        """In which pass over a row each value is computed; of one number a row, before which pass it is known."""
+        level: dict[Value, int] = {}
+        for i in self.loop.body:
+            n = max((level[v] for v in i.reads if v in level), default=0)
+            level[i.output] = n + (i.name in REDUCTIONS and self.loop.of_row(i.output))
+        return level
+
+    def _pass(self, n: int, level: dict[Value, int], before: list[list[str]],
+              after: list[list[str]]) -> tuple[list[str], list[str], list[str]]:
+        """The n-th pass over the innermost axis: the lines before it, in it and after it."""
+        start: list[str] = []
+        inner: list[str] = []
+        end: list[str] = []
+        made = {i.output: i for i in self.loop.body if not self.loop.of_row(i.output)}
+        here: set[Value] = set()
+
+        def bring(i: Instruction) -> None:
+            """What i reads of an earlier pass: from memory where it is kept, else computed again."""
+            for v in (v for v in i.reads if v in made and level[v] < n and v not in here):
+                here.add(v)
+                if v in self.of:
+                    inner.append(f"{v.name} = {self._element(v)}")
+                else:
+                    bring(made[v])
+                    inner.append(f"{v.name} = {self._term(made[v])}")
+
+        for i in self.loop.body:
+            if level[i.output] - (i.name in REDUCTIONS and self.loop.of_row(i.output)) != n:
+                continue
+            if i.output in self.late:
+                bring(i)
+                self._add_sum(i, [*before, start], [*after, end], inner)
+            elif self.loop.of_row(i.output):
+                start += self._assigned(i)
+            else:
+                bring(i)
+                here.add(i.output)
+                inner += self._assigned(i)
+        return start, inner, end
+
+    def _header(self, depth: int) -> str:
+        return f"for {_INDICES[depth]} in range({self._count(depth)}):"
 
     def _count(self, depth: int) -> str:
         """The length of an axis of the loop: read off an array that has it, so that all batch sizes share it."""

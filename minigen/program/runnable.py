@@ -39,7 +39,7 @@ class Runnable:
         self.device = device
         optimise(program, device)
         self.program = program
-        self.plan: Plan = plan_memory(program, *[("state", "constant", "argument")] if device == "gpu" else [])
+        self.plan: Plan = plan_memory(program, device)
         emit, self.memory = _tools(device)
         self.emitted: Emitted = emit(program, self.plan)
         self.watch = watch

@@ -11,7 +11,7 @@ NAMES = ("cross_entropy", "cross_entropy_grad", "normalise_rows_grad", "self_att
 
 SHAPES = ((0, 3), (1, 1), (3, 5), (7, 65), (2, 129))
 
-# sequences, length, heads, width of a head; 32 queries and 128 keys are a block
+# sequences, length, heads, width of a head; 16 queries and 128 keys are a block
 ATTENTION = ((0, 3, 1, 2), (1, 1, 1, 1), (2, 5, 2, 3), (1, 33, 3, 8), (2, 64, 1, 16), (3, 70, 2, 17), (1, 150, 1, 40))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import minigen as mg
 from minigen import nn, ops, optim
-from minigen.program.ir import dependencies
+from minigen.program.ir import dependencies, leaves
 from minigen.program.passes import optimise
 from minigen.program.passes.common import share_common
 from minigen.program.passes.dead import remove_dead
@@ -19,6 +19,8 @@ from minigen.program.passes.flat import flatten_updates
 from minigen.program.passes.fold import fold_constants
 from minigen.program.passes.fuse import fuse_loops
 from minigen.program.passes.memory import plan_memory
+from minigen.program.passes.rows import write_out_rows
+from minigen.program.passes.slopes import keep_slopes
 from minigen.program.step import CompiledStep
 from minigen.program.trace import trace_step
 from minigen.program.watch import Watch
@@ -219,6 +221,82 @@ def test_a_chain_its_sums_and_what_follows_from_them_are_one_loop():
 def test_a_sum_that_the_elements_wait_for_takes_two_loops():
     program = fused(lambda x: x / (x * x).sum(), X)
     assert names(program) == ["loop", "loop"]
+
+
+def layer(x):
+    """A residual sum, its normalisation, and a scale: what a transformer does between its products."""
+    total = x + ops.tanh(x)
+    return total, ops.normalise(total, axis=-1, eps=0.1) * x[0] + x[1]
+
+
+def by_rows(function, *arrays):
+    program = traced(function, *arrays)
+    write_out_rows(program)
+    fold_constants(program)
+    remove_dead(program)
+    fuse_loops(program)
+    return program
+
+
+def test_a_normalisation_is_one_loop_with_what_stands_around_it():
+    program = by_rows(layer, X)
+    assert names(program) == ["index", "index", "loop"]
+    (loop,) = loops(program)
+    assert {"tanh", "pow"} <= {i.name for i in loop.body} and not loop.tail
+
+
+def test_the_gradient_of_a_normalisation_is_one_loop_and_reads_what_the_forward_pass_has_computed():
+    weight, scale, x = Parameter(X), Parameter(X[0]), Tensor(X)
+
+    def step(back):
+        y = ops.normalise(x * weight, axis=-1, eps=0.1)
+        (y * scale).backward(back)
+        return weight.grad, scale.grad
+
+    program = by_rows(step, X)
+    assert names(program) == ["loop"]
+    roots = [i.name for loop in loops(program) for i in loop.body if i.name in ("pow", "sqrt")]
+    assert roots == ["pow"]
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (1, 5), (5, 1), (2, 3, 4), (2, 1, 4), (3, 130)])
+@pytest.mark.parametrize("function", [
+    layer, lambda x: ops.softmax(x) / x.sum(-1, keepdims=True), lambda x: (x - x.mean(-1, keepdims=True)).sum(0),
+    lambda x: ops.var(x * 2.0, -1, keepdims=True), lambda x: x * x.sum(-1, keepdims=True).sum(),
+    lambda x: (x - x.mean(-1, keepdims=True) * x.sum(0), ops.exp(x.sum(-1, keepdims=True) * 0.1)),
+])
+@pytest.mark.parametrize("interpret", [True, False])
+def test_sums_of_rows_give_what_eager_gives(function, shape, interpret):
+    x = Tensor(np.random.default_rng(0).normal(size=shape))
+    if function is layer and shape[0] == 1:
+        pytest.skip("has no second row")
+    step = CompiledStep(function, interpret)
+    for found, expected in zip(leaves(step(x)), leaves(function(x)), strict=True):
+        assert np.isfinite(expected.data).all()
+        np.testing.assert_allclose(found.data, expected.data, rtol=1e-11, atol=1e-12)
+
+
+def test_the_slope_of_gelu_is_computed_beside_it():
+    x = Parameter(X)
+    program = traced(lambda g: ops.gelu(x).backward(g), X)
+    keep_slopes(program)
+    fuse_loops(program)
+    (loop,) = loops(program)
+    assert [i.name for i in loop.body] == ["gelu", "gelu_slope", "mul"]
+
+
+def test_a_slope_stays_where_its_input_is_overwritten():
+    x = Parameter(X.copy())
+
+    def step(g):
+        ops.gelu(x).backward(g)
+        with mg.no_grad():
+            x.copy_(g)
+
+    program = traced(step, X)
+    before = names(program)
+    keep_slopes(program)
+    assert names(program) == before
 
 
 def test_a_loop_does_not_swallow_what_lies_between_its_parts():

@@ -11,6 +11,8 @@ from .flat import flatten_updates
 from .fold import fold_constants
 from .fuse import fuse_loops
 from .placement import place_on_gpu
+from .rows import write_out_rows
+from .slopes import keep_slopes
 
 __all__ = ["optimise"]
 
@@ -21,13 +23,16 @@ def optimise(program: Program, device: str = "cpu") -> None:
         place_on_gpu(program)
     fold_constants(program)
     share_common(program)
+    if device == "cpu":
+        write_out_rows(program)
+        keep_slopes(program)
     remove_dead(program)
     plain_products(program)
     activate_products(program)
     accumulate_products(program)
     flatten_updates(program)
     flatten_clipping(program)
-    fuse_loops(program)
+    fuse_loops(program, by_rows=device == "cpu")
     if device == "gpu":
         from .parts import part_sums  # which reads the sources of CUDA kernels
 

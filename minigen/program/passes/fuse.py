@@ -2,6 +2,9 @@
 
 A loop has a domain, the shape that it runs over. It may hold every operation whose result has that shape (inputs
 broadcast to it), the sums over some of its axes, and after the loop what is computed from complete sums: numbers.
+
+A row, along the last axis, is still in the inner cache when it was summed. So a loop may go on with sums of rows, and
+with what is computed from them, in another pass over the row: layer normalisation and its gradient are loops.
 """
 
 from __future__ import annotations
@@ -28,10 +31,9 @@ class Loop:
     def members(self) -> list[Instruction]:
         return [*self.body, *self.tail]
 
-    @property
-    def late(self) -> set[Value]:
-        """What is known only after the loop."""
-        return {i.output for i in self.body if i.name in REDUCTIONS} | {i.output for i in self.tail}
+    def of_row(self, v: Value) -> bool:
+        """Whether v is one number for each row of the domain."""
+        return v.shape == _shape_of_rows(self.domain)
 
     @property
     def inputs(self) -> list[Value]:
@@ -39,10 +41,13 @@ class Loop:
         return list(dict.fromkeys(v for i in self.members for v in i.reads if v not in own))
 
 
-def fuse_loops(program: Program) -> None:
-    """Gather what fits into loops, as few as the order of the rest allows; each becomes one instruction "loop"."""
+def fuse_loops(program: Program, by_rows: bool = True) -> None:
+    """Gather what fits into loops, as few as the order of the rest allows; each becomes one instruction "loop".
+
+    Without `by_rows` no loop reads the sums of its rows.
+    """
     instructions = program.instructions
-    units = _gather(program)
+    units = _gather(program, by_rows)
     order = _ordered(units, dependencies(instructions))
     used: dict[Value, set[Instruction]] = {}
     for i in instructions:
@@ -68,9 +73,10 @@ class _Unit:
     numbers: list[int]
     domain: tuple[int, ...] | None
     late: set[Value]  # what is known only after the loop
+    rows: set[Value]  # what is known after a row
 
 
-def _gather(program: Program) -> list[_Unit]:
+def _gather(program: Program, by_rows: bool) -> list[_Unit]:
     before = dependencies(program.instructions)
     units: list[_Unit] = []
     of: dict[int, _Unit] = {}
@@ -80,7 +86,9 @@ def _gather(program: Program) -> list[_Unit]:
         # A view of memory that is overwritten shows what is written: its elements cannot be taken at one moment.
         shows = any(v.base is not None and v.root in overwritten for v in i.outputs)
         domain = None if shows else _domain(i)
-        unit = _Unit([n], domain, {i.output} if i.name in REDUCTIONS and domain is not None else set())
+        sums = {i.output} if i.name in REDUCTIONS and domain is not None else set()
+        rows = {v for v in sums if by_rows and domain is not None and v.shape == _shape_of_rows(domain)}
+        unit = _Unit([n], domain, sums - rows, rows)
         units.append(unit)
         of[n] = unit
         if domain is None:
@@ -97,6 +105,11 @@ def _domain(i: Instruction) -> tuple[int, ...] | None:
         return None
     shape = i.reads[0].shape if i.name in REDUCTIONS else i.output.shape
     return shape if 0 not in shape else None
+
+
+def _shape_of_rows(domain: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of one number a row, if the domain has rows of more than one."""
+    return (*domain[:-1], 1) if len(domain) > 1 and domain[-1] > 1 else None
 
 
 def _neighbours(program: Program, i: Instruction, of: dict[int, _Unit], maker: dict[Value, int],
@@ -116,9 +129,14 @@ def _merge(program: Program, a: _Unit, b: _Unit, before: list[set[int]], of: dic
         return None
     read_by_a, read_by_b = ({v for n in u.numbers for v in program.instructions[n].reads} for u in (a, b))
     tail = b.domain == () and a.domain != ()
+    row = b.domain == _shape_of_rows(a.domain)
     if tail:
         # only numbers that a sum of this loop completes
         if not any(v in a.late and v.shape == () for v in read_by_b):
+            return None
+    elif row:
+        # only what goes on with sums of this loop's rows
+        if not read_by_b & a.rows or read_by_b & a.late or b.late:
             return None
     elif a.domain != b.domain or (a.domain != () and (read_by_b & a.late or read_by_a & b.late)):
         return None
@@ -127,8 +145,8 @@ def _merge(program: Program, a: _Unit, b: _Unit, before: list[set[int]], of: dic
     made = {v for n in numbers for v in program.instructions[n].outputs}
     if len({v for v in arrays - made if v.size > 1}) > _MOST_ARRAYS or _would_circle({*numbers}, before, of):
         return None
-    merged = _Unit(numbers, a.domain, a.late | (set().union(
-        *(program.instructions[n].outputs for n in b.numbers)) if tail else b.late))
+    made_by_b = {v for n in b.numbers for v in program.instructions[n].outputs}
+    merged = _Unit(numbers, a.domain, a.late | (made_by_b if tail else b.late), a.rows | (made_by_b if row else b.rows))
     units.remove(a)
     units.remove(b)
     units.append(merged)
@@ -174,7 +192,7 @@ def _as_instruction(unit: _Unit, members: list[Instruction], used: dict[Value, s
     assert unit.domain is not None
     loop = Loop(unit.domain)
     for i in members:
-        late = _domain(i) != unit.domain
+        late = _domain(i) == () != unit.domain
         (loop.tail if late else loop.body).append(i)
     own = set(members)
     outputs = [i.output for i in members if i.output in leaving or used.get(i.output, set()) - own]

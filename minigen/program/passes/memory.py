@@ -11,12 +11,16 @@ from ...autograd import Op
 from ...backend import Array
 from ..ir import Program, Value
 
-__all__ = ["VIEWS", "Block", "Plan", "plan_memory"]
+__all__ = ["INTO", "VIEWS", "Block", "Plan", "plan_memory"]
 
 VIEWS = {"reshape", "transpose", "swap_last", "broadcast_to", "index"}
 """Operations that show the memory of their input, where its order allows it."""
 
 _FILLS = {"loop", "product", "normal", "uniform", "copy"}  # what is computed into memory that is given
+
+INTO = {"cross_entropy", "cross_entropy_grad", "self_attention", "self_attention_grad"}
+"""Operations that have a kernel which does so on the CPU: `self_attention_into`, and so on."""
+
 _ALIGNMENT = 64  # bytes: a line of the cache, a vector
 
 
@@ -39,12 +43,12 @@ class Plan:
     needed: int
 
 
-def plan_memory(program: Program, lasting: tuple[str, ...] = ("state", "constant")) -> Plan:
-    """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory.
-
-    `lasting` are the kinds of values whose memory is there before the step and never moves.
-    """
-    fixed = _fixed(program, lasting)
+def plan_memory(program: Program, device: str = "cpu") -> Plan:
+    """Decide where every value lives. Sets `base` and `ordered` of the views to what they are in that memory."""
+    # The kinds of values whose memory is there before the step and never moves, and what fills memory of the arena.
+    lasting, fills = ({"state", "constant"}, _FILLS | INTO) if device == "cpu" else (
+        {"state", "constant", "argument"}, _FILLS)
+    fixed = _fixed(program, lasting, fills)
     lives = {v: life for v, life in _lives(program).items() if v.root in fixed and v.root.kind == "result"}
     for flat in dict.fromkeys(v.base for v in lives if v.offset is not None and v.base is not None):
         lives[flat] = min(lives[p][0] for p in flat.parts), max(lives[p][1] for p in flat.parts)
@@ -60,7 +64,7 @@ def plan_memory(program: Program, lasting: tuple[str, ...] = ("state", "constant
     return Plan(offsets, fixed, size, needed)
 
 
-def _fixed(program: Program, lasting: tuple[str, ...]) -> set[Value]:
+def _fixed(program: Program, lasting: set[str], fills: set[str]) -> set[Value]:
     shown: dict[Value, np.ndarray] = {}  # an array of the same layout
 
     def of(v: Value) -> np.ndarray:
@@ -87,7 +91,7 @@ def _fixed(program: Program, lasting: tuple[str, ...]) -> set[Value]:
                 fixed.add(v)
             else:
                 v.base = None
-        elif i.name in _FILLS and all(v.size for v in i.outputs):
+        elif i.name in fills and all(v.size for v in i.outputs):
             fixed.update(i.outputs)
     for v in list(fixed):
         fixed.add(v.root)
