@@ -77,7 +77,7 @@ class Replayed:
     def _fill(self, arrays: Sequence[Array], numbers: Sequence[float]) -> None:
         for buffer, x in zip(self.arguments, arrays, strict=True):
             if isinstance(x, np.ndarray):
-                buffer.set(np.ascontiguousarray(x))
+                buffer.set(np.asarray(x, order="C"))  # `ascontiguousarray` would give a lone number an axis
             else:
                 buffer[...] = x
         if self.formats:

@@ -208,6 +208,14 @@ def test_arguments_may_be_on_the_gpu_and_not_in_order(gpu: str) -> None:
             np.testing.assert_allclose(float(b), (host + 1).sum(), rtol=1e-5)
 
 
+def test_an_argument_without_axes_keeps_having_none(gpu: str) -> None:
+    w = mg.tensor(np.ones(3, np.float32), device=gpu)
+    step = CompiledStep(lambda x: w * x.to("gpu"))
+    for n in range(3):
+        y = step(np.array(n + 1.0, np.float32))
+        np.testing.assert_array_equal(y.to("cpu").data, [n + 1.0] * 3)
+
+
 def test_gradients_that_were_there_are_added_to(gpu: str) -> None:
     results = []
     for compiled in (True, False):
