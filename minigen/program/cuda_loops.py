@@ -17,7 +17,8 @@ import numpy as np
 from ..host import Number
 from ..kernels import scalar, scalar64
 from ..kernels.cuda import compile as cuda_compile
-from ..kernels.cuda.launch import MOST_BLOCKS_Y, elementwise_launch
+from ..kernels.cuda.launch import elementwise_launch
+from ..kernels.cuda.reductions import MOST_COLUMNS
 from ..kernels.cuda.translate import Translator
 from .ir import Instruction, Value
 from .loops import Operand, Writer
@@ -32,7 +33,6 @@ _C_TYPES = {"float32": "float", "float64": "double", "bool": "bool", "int8": "si
             "int64": "long long", "uint64": "unsigned long long"}
 _NAMES = {"np": np, "scalar": scalar, "scalar64": scalar64}  # what the terms of a loop call
 _WIDTH = 32  # columns of a block, as in sums.cuh
-_MOST_COLUMNS = _WIDTH * MOST_BLOCKS_Y
 _ROWS_A_PART, _PARTS = 64, 64  # as in `reductions.sum_cols`
 
 PRELUDE = cuda_compile.read("sums.cuh") + """
@@ -110,7 +110,7 @@ class CudaWriter(Writer):
         self.plain = [v for v, kept in sums.items() if kept and len(kept) == count]  # a sum of one term
         trailing = [v for v, kept in sums.items() if 0 < len(kept) < count and kept == tuple(range(kept[0], count))]
         self.split = sums[trailing[0]][0] if trailing else 0  # the first axis of the columns
-        self.columns = [v for v in trailing if sums[v][0] == self.split and v.size <= _MOST_COLUMNS]
+        self.columns = [v for v in trailing if sums[v][0] == self.split and v.size <= MOST_COLUMNS]
 
     # Sizes ----------------------------------------------------------------------------------------------------
 
