@@ -34,7 +34,8 @@ Step = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One size: the CPU's time, the GPU's with the start of its kernels, and what it takes besides to bring operands there and results back.
+    """One size: the CPU's time, the GPU's with the start of its kernels, and what it takes besides to bring operands
+    there and results back.
 
     `compile` is how much longer the first call took, in seconds: compilation, or reading it from a cache. A training
     step brings its batch there itself: its time on the GPU `includes_transfer`.
