@@ -128,9 +128,12 @@ _SLICE, _LONG = 64, 256  # numbers of k in a slice, and from how many on it is w
 
 
 def slices_of(rung: Rung, m: int, n: int, k: int, processors: int = _PROCESSORS) -> int:
-    """Into how many slices of k a rung's blocks share out C[m, n], so that few tiles keep more processors busy."""
+    """Into how many slices of k a rung's blocks share out C[m, n], so that few tiles keep more processors busy.
+
+    At most two blocks for each: a small tile's has two warps, and a multiprocessor can start four at once.
+    """
     tiles = _tiles(m, rung.small) * _tiles(n, rung.small) if rung.small else 0
-    return max(1, min(k // _SLICE, processors // tiles)) if rung.sliced and tiles and k >= _LONG else 1
+    return max(1, min(k // _SLICE, 2 * processors // tiles)) if rung.sliced and tiles and k >= _LONG else 1
 
 
 def _along_k(k_stride: int, line_stride: int) -> bool:

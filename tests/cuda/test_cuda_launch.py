@@ -99,7 +99,7 @@ def test_few_tiles_are_made_smaller():
 def test_a_long_k_is_shared_out_where_tiles_are_few():
     warp, plain = RUNGS["warp_tile"], RUNGS["vectorised"]
     assert [slices_of(warp, 64, n, k, processors=100) for n, k in ((128, 784), (128, 255), (128, 10**6), (64 * 60, 784))
-            ] == [12, 1, 50, 1]  # fmt: skip
+            ] == [12, 1, 100, 3]  # fmt: skip
     assert slices_of(plain, 64, 128, 784) == slices_of(warp, 0, 128, 784) == 1
     launch = matmul_launch(warp, 64, 128, 784, PLAIN, PLAIN, slices=12)
     assert (launch.grid, launch.block) == ((2, 12, 1), (64, 1, 1))
@@ -113,7 +113,7 @@ def test_slices_come_with_small_tiles_and_leave_no_number_out(m, n, k):
     """The arithmetic of warp_tile.cu: slices of a whole number of panels, each where the one before ends."""
     slices = slices_of(RUNGS["warp_tile"], m, n, k)
     launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, slices=slices)
-    assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 108)
+    assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * 108)
     length = ((k - 1) // 8 // slices + 1) * 8 if k else 8
     assert length * slices >= k and length % 8 == 0
 
