@@ -33,6 +33,7 @@ TESTS = {
     "minigen/tensor.py": ["test_tensor", "test_autograd"],
     "minigen/ops/noise.py": ["test_random", "test_ops"],
     "minigen/ops": ["test_ops", "test_tensor", "test_autograd"],
+    "minigen/losses/text.py": ["text/test_gpt"],
     "minigen/losses": ["test_losses", "test_losses_exact"],
     "minigen/optim": ["test_optim"],
     "minigen/metrics/classifier.py": ["metrics/test_classifier"],

@@ -642,10 +642,14 @@ def test_a_vjp_with_too_many_gradients_is_an_error(scratch_op, x):
         wrong(x, x).sum().backward()
 
 
-@pytest.mark.parametrize("result", [lambda g: g.sum(), lambda g: g[:2], lambda g: g.reshape(1, 3)[:, :2]])
-def test_a_vjp_with_a_gradient_of_the_wrong_shape_is_an_error(scratch_op, x, result):
+@pytest.mark.parametrize(("result", "message"), [
+    (lambda g: g.sum(), r"vjp of `wrong` gives a gradient of shape \(\) for an input of shape \(3,\)"),
+    (lambda g: g[:2], "sum_to: shape"),
+    (lambda g: g.reshape(1, 3)[:, :2], "sum_to: shape"),
+])
+def test_a_vjp_with_a_gradient_of_the_wrong_shape_is_an_error(scratch_op, x, result, message):
     wrong = wrong_op(scratch_op, lambda g, y, a, b: (lambda: result(g), None))
-    with pytest.raises((GraphError, ShapeError), match="vjp of `wrong`|sum_to: shape"):
+    with pytest.raises((GraphError, ShapeError), match=message):
         wrong(x, x).sum().backward()
 
 

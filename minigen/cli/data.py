@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from .options import MNIST, Place, Whole, load_split
 from .suggest import did_you_mean
 
@@ -43,9 +43,11 @@ def inspect(file: str, data_dir: str | None, classes: int | None, out: Path | No
     """Say what a .npy or .npz file of images holds and what is wrong with it, and draw it.
 
     Dropped are images that are not finite, out of range, constant, mislabelled, or the same as an earlier one; also
-    from files that train refuses as a whole.
+    from files that train refuses as a whole. Where nothing is left, or numbers could mean two things, it says what to
+    do about it.
     """
     from ..data import Clean, to_unit
+    from ..data.files import to_pixels
     from ..plots import save_inspection
 
     out = out or Path(f"{Path(file).stem}-inspection.png")
@@ -54,10 +56,16 @@ def inspect(file: str, data_dir: str | None, classes: int | None, out: Path | No
             raise UsageError(f"{path}: expected a name that ends in {suffix}")
     images, labels = _load(file, data_dir)
     low = _lowest(images)
-    kept, kept_labels, report = Clean(classes=classes, low=low).apply(images, labels)
-    for line in (*_describe(file, images, labels, low), *report.lines()):
+    for line in _describe(file, images, labels, low):
         click.echo(line)
-    pixels = _unit(kept, low)
+    try:
+        kept, kept_labels, report = Clean(classes=classes, low=low).apply(images, labels)
+    except DataError:  # nothing is left: what ails the file as a whole is said with what to do about it
+        to_pixels(images, file)
+        raise
+    for line in report.lines():
+        click.echo(line)
+    pixels, _ = to_pixels(kept, file)
     save_inspection(to_unit(pixels), kept_labels, _dropped(images, report, low), out)
     click.echo(f"picture in {out}")
     if clean is not None:
@@ -80,16 +88,6 @@ def _lowest(images: np.ndarray) -> float:
     return -1.0 if images.dtype.kind == "f" and (images < 0).mean() > _NEGATIVE else 0.0
 
 
-def _unit(images: np.ndarray, low: float) -> np.ndarray:
-    """uint8, or float32 in [0, 1]."""
-    import numpy as np
-
-    if images.dtype == np.uint8:
-        return images
-    x = images.astype(np.float32)
-    return np.clip((x - np.float32(low)) / np.float32(1 - low), 0, 1)
-
-
 def _describe(file: str, images: np.ndarray, labels: np.ndarray | None, low: float) -> list[str]:
     import numpy as np
 
@@ -99,9 +97,8 @@ def _describe(file: str, images: np.ndarray, labels: np.ndarray | None, low: flo
     lines = [f"{file}: {len(images)} images of {images.shape[1]} x {images.shape[2]}, {images.dtype}, {values}"]
     if low < 0:
         lines.append("the scale is taken to be [-1, 1]")
-    if labels is None or labels.dtype.kind not in "uif" or labels.shape != (len(images),):
-        came = "none" if labels is None else f"{labels.dtype} of shape {labels.shape}"
-        return [*lines, f"labels: {came}"]
+    if labels is None or labels.dtype.kind not in "uif":
+        return [*lines, f"labels: {'none' if labels is None else labels.dtype}"]
     found, counts = np.unique(labels, return_counts=True)
     shown = ", ".join(f"{label:g}: {count}" for label, count in list(zip(found, counts, strict=True))[:20])
     return [*lines, f"labels: {shown}{' ...' if len(found) > 20 else ''}"]
@@ -121,6 +118,8 @@ def _save(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
 
     from ..checkpoint import atomic_file
 
-    arrays = {"images": images} if labels is None else {"images": images, "labels": labels}
+    arrays = {"images": images}
+    if labels is not None:  # whole numbers all, since those that are none were dropped
+        arrays["labels"] = labels.astype(np.int64) if labels.dtype.kind == "f" else labels
     with atomic_file(path) as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]

@@ -80,10 +80,12 @@ def command(run: str, against: tuple[str, ...], count: int | None, seed: int, da
     text-vae also what z tells its decoder, and whether its posterior has collapsed.
     """
     from ..checkpoint import atomic_file
+    from ..training import RunFolder
 
     start = time.monotonic()
     contestants = _contestants((run, *against))
     out = out or contestants[0].folder
+    RunFolder(out).require_writable()
     if any(c.model.kind in texts.KINDS for c in contestants):
         _require_texts(contestants, {"data": data, "features": features})
         evaluate = texts.evaluate if contestants[0].model.kind == texts.GPT else sentences.evaluate
@@ -93,19 +95,19 @@ def command(run: str, against: tuple[str, ...], count: int | None, seed: int, da
         raise UsageError("--text is for a gpt or a text-vae, but these models make images: leave it out")
     count = count or IMAGES
     source = data or source_of_run(contestants[0].folder)
-    net, net_name = _feature_net(source, features)
     training, held_out = _real_images(source, data_dir, contestants)
+    net, net_name = _feature_net(source, features)
     judge = _judge(net, training, held_out, count, seed)
     if judge.count < count:
         click.echo(f"note: {judge.count} samples instead of {count}: {len(training)} training and {len(held_out)} "
                    "held-out images allow no more real ones beside them")
+    vaes = _vae_figures(contestants, held_out.images[:VAE_IMAGES], seed)
     sets = {}
     verdicts = {}
     for name, images in _all_sets(contestants, judge, seed):
         verdicts[name] = judge.examine(images)
         sets[name] = images
         _progress(f"examined {name}, {time.monotonic() - start:.1f} s")
-    vaes = _vae_figures(contestants, held_out.images[:VAE_IMAGES], seed)
     _progress("")
     _print(verdicts, vaes, min(VAE_IMAGES, len(held_out)))
     record = _record(judge, training, net_name, seed, verdicts, vaes)
@@ -197,8 +199,14 @@ def _all_sets(contestants: list[Contestant], judge: Judge, seed: int) -> Iterato
 def _vae_figures(contestants: list[Contestant], images: np.ndarray, seed: int) -> dict[str, VAEFigures]:
     from ..metrics import vae_figures
 
-    return {name: vae_figures(model, images, samples=VAE_SAMPLES, seed=seed) for name, _, model in contestants
-            if model.kind == "vae"}
+    found = {}
+    for name, _, model in contestants:
+        if model.kind == "vae":
+            try:
+                found[name] = vae_figures(model, images, samples=VAE_SAMPLES, seed=seed)
+            except DataError as error:
+                raise DataError(f"{name}: {error}") from error
+    return found
 
 
 def _progress(line: str) -> None:

@@ -34,10 +34,12 @@ def command(data: str, data_dir: str | None, epochs: int, seed: int, out: Path |
     """
     from ..metrics.classifier import save_classifier
     from ..metrics.fit import Progress, accuracy, fit_classifier
+    from ..training import RunFolder
 
     out = out or Path(f"{Path(data).stem}-features.safetensors")
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors")
+    RunFolder(out.parent).require_writable()
     dataset = load_split(data, data_dir, "train")
     assert dataset is not None  # only a test split can be missing
     test = load_split(data, data_dir, "test", download=not dataset.is_sample)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .augment import pipeline_of
 from .runs import ROOT, find_run, list_runs
 
 __all__ = ["command"]
@@ -55,9 +56,13 @@ def _show_run(path: Path) -> None:
     from ..training import RunFolder
 
     record = RunFolder(path).read_record()
+    pipeline = pipeline_of(record, str(RunFolder(path).config))
+    record["data"].pop("pipeline", None)  # has lines of its own
     click.echo(f"{path}: {_summary(path)}")
     for part in ("model", "training", "data", "test_data", "versions", "machine"):
         _section(part.replace("_", " "), record.get(part))
+    if pipeline is not None:
+        click.echo("\n  ".join(("pipeline", *map(repr, pipeline.steps), f"seed {pipeline.seed}")))
     if "feedback" in record:
         _section("feedback", {entry.pop("controller"): entry for entry in record["feedback"]})
     if RunFolder(path).diagnosis.exists():

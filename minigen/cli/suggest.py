@@ -13,7 +13,7 @@ __all__ = ["Name", "did_you_mean"]
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'train'?`, or nothing where no name is near."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -35,6 +35,8 @@ def require_fit(kind: str, given: dict[str, Any]) -> None:
         raise UsageError(f"a {kind} has no preset {given['preset']!r}: choose from {', '.join(MODELS[kind].PRESETS)}")
     if kind in KINDS and given["data"] is not None:
         raise UsageError(f"--data names images, but a {kind} learns from text: name one with --text")
+    if kind in KINDS and given["augment"] is not None:
+        raise UsageError(f"--augment changes images, but a {kind} learns from text: leave it out")
     if kind not in KINDS and (named := [name for name in _OPTIONS if given[name] is not None]):
         raise UsageError(f"--{named[0]} is for a gpt or a text-vae, but a {kind} learns from images: leave it out")
     if kind != TEXT_VAE and (named := [name for name in _VAE_OPTIONS if given[name] is not None]):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import sentences, texts
+from .augment import augment_option, pipeline_of, steps
 from .feedback import controllers, feedback_options
 from .options import (
     MNIST,
@@ -56,6 +57,7 @@ def _presets() -> list[str]:
 @seed_option(None, "weights, order and noise. [default: 0]")
 @click.option("--lr", type=Positive(), metavar="F", help="Learning rate of Adam. [default: the preset's]")
 @data_options(None)
+@augment_option
 @text_options
 @feedback_options
 @click.option("--out", type=Place(Path), metavar="DIR", help="Run folder. [default: runs/KIND-PRESET]")
@@ -71,6 +73,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
     Ctrl-C stops after the step and saves; the same command with --resume goes on, to the same result.
     """
     from ..backend import require_device
+    from ..data import Pipeline
     from ..training import RunFolder, train
     from ..training.feedback import controllers_of
     from .progress import announcing, make_reporter
@@ -78,12 +81,17 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
     require_device(device)
     texts.require_fit(kind, given)
     feedback = controllers(given)
+    augment = steps(given["augment"]) if given["augment"] is not None else []
+    pipeline = None
     name = f"{kind}-{given['preset'] or 'default'}"
     if resume:
         out = out or latest_run(name)
         record = RunFolder(out).read_record()
         given = _as_before(record, kind, out, given)
         feedback = feedback or controllers_of(record.get("feedback", []))
+        pipeline = pipeline_of(record, str(out / "config.json"))
+    if augment:
+        pipeline = Pipeline(*augment, seed=given["seed"] or 0)
     out = out or new_run(name)
     if not resume:
         RunFolder(out).require_free()
@@ -101,6 +109,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             seed=given["seed"] or 0,
             out=out,
             test_images=test,
+            pipeline=pipeline,
             resume=resume,
             report=reporter,
             compile=device == "cpu" if given["compiled"] is None else given["compiled"],

@@ -30,6 +30,8 @@ class Shift:
         """The changed images, new memory."""
         p = self.pixels
         count, height, width = images.shape
+        _require(p < min(height, width), f"Shift: pixels = {p} for images of {height} x {width}",
+                 "less, or nothing of some is left")
         padded = np.pad(images, ((0, 0), (p, p), (p, p)))
         corner = np.minimum(draws.uniform(2) * np.float32(2 * p + 1), 2 * p).astype(np.intp)
         windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
@@ -94,8 +96,8 @@ class Elastic:
     smooth: float = 4.0
 
     def __post_init__(self) -> None:
-        _require(0 < self.pixels < np.inf and 0 < self.smooth < np.inf,
-                 f"Elastic: pixels = {self.pixels}, smooth = {self.smooth}", "both above 0")
+        _require(0 < self.pixels <= 1000 and 0 < self.smooth <= 1000,
+                 f"Elastic: pixels = {self.pixels}, smooth = {self.smooth}", "both above 0, at most 1000")
 
     def apply(self, images: Images, draws: Draws) -> Images:
         """The changed images, new memory."""
@@ -115,7 +117,7 @@ class Noise:
     sigma: float = 0.1
 
     def __post_init__(self) -> None:
-        _require(0 < self.sigma < np.inf, f"Noise: sigma = {self.sigma}", "above 0")
+        _require(0 < self.sigma <= 1000, f"Noise: sigma = {self.sigma}", "above 0, at most 1000")
 
     def apply(self, images: Images, draws: Draws) -> Images:
         """The changed images, new memory."""

@@ -21,7 +21,7 @@ class Dataset:
     images: (N, H, W), either uint8 in 0..255 or float32 in [0, 1].
     labels: (N,) uint8, or None.
     name: what a run's record calls it, such as "mnist-train" or "faces.npz".
-    source: "data-dir", "cache", "download", "sample" or "file".
+    source: "data-dir", "cache", "download", "sample", "file", or "array" for one of the caller's own.
     origin: the folder or file that served.
     note: one line for a person: what was read, or why the sample serves.
     pipeline: what `batch` does with images before they are learned from; None for nothing.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from minigen.data.dataset import Dataset
 from minigen.errors import DataError
 
-__all__ = ["load_images", "load_raw"]
+__all__ = ["load_images", "load_raw", "to_pixels"]
 
 _IMAGE_KEYS = ("images", "x", "x_train", "arr_0")
 _LABEL_KEYS = ("labels", "y", "y_train")
@@ -44,16 +44,10 @@ def load_images(path: str | Path) -> Dataset:
     arrays = _read(path)
     key, raw = arrays["images"]
     where = f"{path}, key {key!r}" if key else str(path)
-    images, meaning = _to_pixels(_to_stack(raw, where), where)
+    images, meaning = to_pixels(_to_stack(raw, where), where)
     note = f"{path.name}: {len(images)} images of {images.shape[1]} x {images.shape[2]}, {meaning}"
-    labels = None
-    if "labels" in arrays:
-        label_key, raw_labels = arrays["labels"]
-        if raw_labels.shape != (len(images),):
-            raise DataError(
-                f"{path}, key {label_key!r}: labels of shape {raw_labels.shape}, expected ({len(images)},), one for "
-                f"each image"
-            )
+    labels, raw_labels = None, _raw_labels(arrays, len(images), path)
+    if raw_labels is not None:
         labels, meaning = _to_labels(raw_labels)
         note += f", {meaning}"
     return Dataset(images, labels, path.name, "file", str(path), note)
@@ -68,7 +62,18 @@ def load_raw(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     arrays = _read(path)
     key, raw = arrays["images"]
     stack = _to_stack(raw, f"{path}, key {key!r}" if key else str(path))
-    return stack, arrays["labels"][1] if "labels" in arrays else None
+    return stack, _raw_labels(arrays, len(stack), path)
+
+
+def _raw_labels(arrays: dict[str, tuple[str, NDArray[Any]]], images: int, path: Path) -> NDArray[Any] | None:
+    if "labels" not in arrays:
+        return None
+    key, labels = arrays["labels"]
+    if labels.shape != (images,):
+        raise DataError(
+            f"{path}, key {key!r}: labels of shape {labels.shape}, expected ({images},), one for each image"
+        )
+    return labels
 
 
 def _read(path: Path) -> dict[str, tuple[str, NDArray[Any]]]:
@@ -165,8 +170,11 @@ def _to_stack(raw: NDArray[Any], where: str) -> NDArray[Any]:
     return raw.reshape(len(raw), side, side)
 
 
-def _to_pixels(stack: NDArray[Any], where: str) -> tuple[NDArray[np.uint8] | NDArray[np.float32], str]:
-    """(uint8, or float32 in [0, 1]; what the numbers were taken to be)."""
+def to_pixels(stack: NDArray[Any], where: str) -> tuple[NDArray[np.uint8] | NDArray[np.float32], str]:
+    """(images (N, H, W) as uint8, or as float32 in [0, 1]; what the numbers were taken to be).
+
+    Raises DataError, beginning with `where`, for numbers that could mean something else.
+    """
     if stack.dtype != np.uint8 and stack.dtype.kind != "f":
         raise DataError(
             f"{where}: elements are {stack.dtype}, expected uint8 in 0..255 or floats in [0, 1] or [-1, 1]; "

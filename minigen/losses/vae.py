@@ -154,8 +154,8 @@ def one_draw(log_w: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
     argmax_i(log w_i - log(-log u_i)). log_w, uniform (k, N), u in [0, 1); noise (k, N, latent). No gradient flows.
     """
     with no_grad():
-        score = log_w - ops.max(log_w, axis=0, keepdims=True) - ops.log(-ops.log(uniform))
-        chosen = ops.astype(ops.equal(score, ops.max(score, axis=0, keepdims=True)), dtype=noise.dtype)
+        score = log_w - ops.max(log_w, axis=0) - ops.log(-ops.log(uniform))
+        chosen = ops.astype(ops.equal(score, ops.max(score, axis=0)), dtype=noise.dtype)
         return ops.sum(noise * chosen.reshape(*chosen.shape, 1), axis=0, keepdims=True)
 
 

@@ -73,7 +73,7 @@ class Classifier(Module):
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             raise DataError(f"{int(np.count_nonzero(~np.isfinite(images)))} pixels are NaN or infinite, expected "
                             "finite numbers in [0, 1]; clean the images")
-        return to_unit(images.reshape(len(images), -1))
+        return to_unit(images.reshape(len(images), math.prod(self.config.image_shape)))
 
     def describe_images(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(features (N, hidden[-1]), class probabilities (N, classes)) of images (N, H, W), both float32."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import UsageError
 from .checks import as_points, same_width
 from .interval import Estimate, bootstrap_mean
 from .neighbours import Cloud, balls_and_points, squared_radii
@@ -32,6 +33,8 @@ class Manifold:
     """The points of a set (N, D) and the squared distance of each to its k-th nearest other; computed once."""
 
     def __init__(self, points: np.ndarray, k: int = K, name: str = "points") -> None:
+        if k < 1:
+            raise UsageError(f"{name}: k = {k}, expected one neighbour or more")
         self.points = as_points(points, name, k + 1, f"for the {k} nearest neighbours of each")
         self.k = k
         self.cloud = Cloud(self.points)
@@ -51,6 +54,9 @@ def manifold_figures(samples: Manifold, real: Manifold, *, seed: int = 0) -> Man
     mean, with the balls as they are.
     """
     same_width(samples.points, real.points, "samples", "real points")
+    if samples.k != real.k:
+        raise UsageError(f"balls of samples reach to neighbour {samples.k}, of real points to {real.k}: give both the "
+                         "same k")
     balls, held = balls_and_points(samples.points, real.cloud, real.radii)
     inside_samples, _ = balls_and_points(real.points, samples.cloud, samples.radii)
     return ManifoldFigures(

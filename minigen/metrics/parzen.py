@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from ..errors import UsageError
 from .checks import as_points, same_width
 from .interval import Estimate, bootstrap_mean
 
@@ -35,6 +36,8 @@ def parzen_log_likelihood(samples: np.ndarray, validation: np.ndarray, test: np.
     validation, test = as_points(validation, "validation images", 1), as_points(test, "test images", 2)
     for other, name in ((validation, "validation images"), (test, "test images")):
         same_width(samples, other, "samples", name)
+    if not sigmas or min(sigmas) <= 0:
+        raise UsageError(f"sigmas = {sigmas}: expected one or more, all above 0")
     means = _log_densities(samples, validation, sigmas).mean(1)
     sigma = sigmas[int(np.argmax(means))]
     return bootstrap_mean(_log_densities(samples, test, (sigma,))[0], seed=seed), sigma

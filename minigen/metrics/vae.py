@@ -81,16 +81,20 @@ def vae_figures(model: LatentModel, images: np.ndarray, *, samples: int = 100, s
 
     Reconstruction and KL as in `minigen.losses.vae`, one z for each image; `samples` z for the bound. With a Bernoulli
     likelihood the images are binarised once, from `seed`. With a Gaussian one, log p is a density for pixels in
-    [-1, 1], and says nothing beside a Bernoulli's.
+    [-1, 1], and says nothing beside a Bernoulli's. Raises DataError for fewer than two images, and for a model that
+    finds no finite loss for one of them.
     """
     if len(images) < 2:
         raise DataError(f"{len(images)} images to evaluate a VAE on: give 2 or more")
     noise = Generator(seed).fork("vae figures")
     parts = []
-    with no_grad(), model.evaluating():
+    with no_grad(), model.evaluating(), np.errstate(invalid="ignore"):
         for start in range(0, len(images), CHUNK):
             parts.append(_chunk(model, images[start:start + CHUNK], samples, noise))
     nll, kl, bound, mu = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if bad := int(np.count_nonzero(~np.isfinite(nll + kl + bound))):
+        raise DataError(f"{bad} of {len(images)} images have a loss that is NaN or infinite: the weights are broken; "
+                        "train it anew with a smaller learning rate (--lr)")
     reconstruction, divergence, loss, log_p = (bootstrap_mean(v, seed=seed) for v in (nll, kl, nll + kl, bound))
     return VAEFigures(reconstruction, divergence, loss, log_p, samples, active_units(mu))
 

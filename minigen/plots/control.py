@@ -14,6 +14,8 @@ __all__ = ["Control", "Mark", "draw_control", "draw_marks"]
 
 _SMOOTH_FROM = 200  # as for losses: from here on a curve is drawn pale, with its running mean on top
 
+_MARKED_TO = 30  # as for losses: until here each point is marked, without which one alone cannot be seen
+
 
 class Control(NamedTuple):
     """A figure and the setting that it moves, at the places `x`; `to` is empty where nothing is moved."""
@@ -38,7 +40,8 @@ def draw_control(axes: Axes, control: Control) -> None:
     x, values = np.asarray(control.x, np.float64), np.asarray(control.values, np.float64)
     colour = PALETTE[0]
     smooth = len(x) >= _SMOOTH_FROM
-    axes.plot(x, values, color=colour, alpha=0.25 if smooth else 1, linewidth=0.8 if smooth else 1.5)
+    axes.plot(x, values, color=colour, alpha=0.25 if smooth else 1, linewidth=0.8 if smooth else 1.5,
+              marker="o" if len(x) <= _MARKED_TO else None, markersize=4)
     if smooth:
         window = len(x) // 50
         start = (window - 1) // 2

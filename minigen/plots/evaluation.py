@@ -22,6 +22,7 @@ PAIRS = 10
 MANIFOLD = ("precision", "recall", "density", "coverage")
 _FLOOR = "#000000"
 _MARKERS = "osD^vP*X"
+_OVER_LINES: dict[str, Any] = {"fontsize": 8, "framealpha": 0.9, "edgecolor": "none"}  # a legend that curves may cross
 
 
 class Shown(NamedTuple):
@@ -85,7 +86,7 @@ def _draw_frechet(axes: Axes, verdicts: Mapping[str, Verdict], sizes: Sequence[i
     axes.set_xticks(sizes, map(str, sizes))
     axes.minorticks_off()
     open_axes(axes)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(**_OVER_LINES)
 
 
 def _draw_manifold(axes: Axes, verdicts: Mapping[str, Verdict], looks: Mapping[str, Any]) -> None:
@@ -124,4 +125,4 @@ def _draw_distances(axes: Axes, verdicts: Mapping[str, Verdict], looks: Mapping[
         axes.step(distance, np.arange(1, len(distance) + 1) / len(distance), where="post", **looks[name])
     axes.set(title="share nearer to a training image than x", xlabel="Euclidean distance of pixels in [0, 1]")
     open_axes(axes)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(**_OVER_LINES)

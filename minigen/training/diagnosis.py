@@ -237,8 +237,8 @@ def _memorised_words(row: Row) -> tuple[str, str]:
     real, unseen, fake = row["real_logit"], row["unseen_logit"], row["fake_logit"]
     what = ("the discriminator knows the training images by heart: its mean logit is "
             f"{real:.1f} on them, {unseen:.1f} on real images that it has not seen, {fake:.1f} on generated ones")
-    return what, ("more data, augmentation (a pipeline), a stronger R1 penalty (r1), dropout, a smaller discriminator, "
-                  "or stopping here")
+    return what, ("more data, adaptive augmentation (--ada), a stronger R1 penalty (r1), dropout, a smaller "
+                  "discriminator, or stopping here")
 
 
 def _oscillating(row: Row) -> bool | None:

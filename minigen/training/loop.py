@@ -65,7 +65,8 @@ def train(
         two parts of `minigen.data.split_text`, for a text VAE of `split_sentences`. With test
         images the model is evaluated on them after every epoch; they, or else the training images, are reconstructed.
     pipeline: changes each training image anew in each epoch (`minigen.data.Pipeline`, all but its `Clean`); kept in the
-        run's record. The test images stay as they are.
+        run's record. The test images stay as they are. The models of minigen want pixels in [0, 1] and scale them
+        themselves: no `Normalise` for these.
     seed: of the order of the images and of the noise of the sample pictures. The model has its own.
     out: the run folder (`folder.py`); None leaves nothing on disk.
     resume: go on with the run in `out`, whose state is loaded into `model`. `epochs` may be larger than it was.
@@ -91,6 +92,7 @@ def train(
         if not isinstance(data, Dataset):
             raise UsageError("pipeline is for images, and this is a text: leave it out")
         data = replace(data, pipeline=pipeline)
+        data.batch(np.arange(1), 0)  # refuses now what does not fit the images
     test = None if test_images is None else as_dataset(test_images, model, "test_images", test_labels)
     loader = Loader(len(data), batch_size, seed)
     if epochs < 1:

@@ -150,8 +150,8 @@ def _require_same_pipeline(saved: Record, new: Record, where: str) -> None:
     there, here = saved["data"].get("pipeline"), new["data"].get("pipeline")
     if there != here:
         raise DataError(
-            f"{where} was trained through the pipeline {there or 'none'}, this call has {here or 'none'}: give "
-            f"minigen.data.Pipeline.of(that record), or start a new run in another folder"
+            f"{where} was trained through the pipeline {there or 'none'}, this call has {here or 'none'}: give the "
+            f"same (minigen.data.Pipeline.of(that record), or no --augment), or start a new run in another folder"
         )
 
 

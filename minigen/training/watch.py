@@ -24,7 +24,7 @@ from ..losses.gan import generator_loss
 from ..metrics import Classifier, mnist_classifier
 from ..models import GAN
 from ..tensor import Tensor
-from .diagnosis import SURE, WINDOW, Finding, diagnose, effective_number, swing
+from .diagnosis import PATIENCE, SURE, WINDOW, Finding, diagnose, effective_number, swing
 from .folder import RunFolder
 from .history import History, Row
 from .report import Reporter
@@ -103,7 +103,9 @@ class Watch:
 
     def _written(self, step: int) -> str:
         """The content of diagnosis.txt."""
-        lines = [str(finding) for finding in self.said] or ["nothing found"]
+        early = len(self.signs) < PATIENCE
+        nothing = f"too early to say: a finding takes {PATIENCE} looks" if early else "nothing found"
+        lines = [str(finding) for finding in self.said] or [nothing]
         looks = f"{len(self.signs)} look{'' if len(self.signs) == 1 else 's'}"
         return "\n".join([*lines, f"({looks}, the last at step {step}; the figures are in signs.csv)"]) + "\n"
 

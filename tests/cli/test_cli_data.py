@@ -72,6 +72,35 @@ def test_inspect_labels_that_are_text(command, tmp_path, rng):
     assert code == 3 and "cleaning leaves no image: 0 of 5 images kept; 5 dropped, mislabelled" in err
 
 
+@pytest.mark.parametrize("change, message", [
+    (lambda x: x, "elements are int64, expected uint8 in 0..255 or floats in [0, 1] or [-1, 1]; convert with .astype"),
+    (lambda x: x > 128, "elements are bool, expected uint8"),
+    (lambda x: (x > 128).astype(np.uint8), "uint8 but only 0 and 1; multiply by 255, or save as float32"),
+    (lambda x: x + 0.5, "floats from 0.5 to 255.5, expected [0, 1] or [-1, 1]; divide by 255, or save as uint8"),
+    (lambda x: np.where(x < 256, np.nan, x), "240 values are NaN or infinite"),
+    (lambda x: np.full(x.shape, 0.25), "every pixel is 0.25, nothing to learn"),
+])
+def test_inspect_describes_what_could_mean_two_things_and_saves_none_of_it(command, tmp_path, rng, change, message):
+    images = rng.integers(0, 256, (15, 4, 4))
+    images[0, 0, :2] = 0, 255
+    np.save(tmp_path / "a.npy", change(images))
+    code, out, err = command("inspect", "a.npy", "--clean", "clean.npz")
+    assert code == 3 and err.startswith(f"minigen: error: a.npy: {message}") and err.count("\n") == 1, err
+    assert out.startswith("a.npy: 15 images of 4 x 4, ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy"]
+
+
+def test_inspect_saves_labels_that_training_can_use(command, tmp_path, rng):
+    labels = np.array([0, 1, np.nan, 2, 1.5])
+    np.savez(tmp_path / "a.npz", images=rng.uniform(0, 1, (5, 4, 4)), labels=labels)
+    code, out, _ = command("inspect", "a.npz", "--clean", "clean.npz")
+    assert code == 0 and "2 dropped, mislabelled: image 2, 4" in out
+    assert load_images("clean.npz").labels.tolist() == [0, 1, 2]
+    np.savez(tmp_path / "b.npz", images=np.ones((5, 4, 4)), labels=np.eye(5))
+    code, _, err = command("inspect", "b.npz")
+    assert code == 3 and "b.npz, key 'labels': labels of shape (5, 5), expected (5,), one for each image" in err
+
+
 def test_inspect_mnist_from_the_sample(command, tmp_path, monkeypatch):
     from minigen.data import Dataset
     from minigen.data.mnist import SAMPLE_FOLDER, read_split

@@ -123,6 +123,9 @@ def test_what_evaluate_refuses(fails, place, tmp_path):
     fails(4, "holds no run", "evaluate", tmp_path)
     fails(4, "nope: no such run", "evaluate", "vae", "--against", "nope", *KNOWN)
     fails(2, "vae was trained on bars.npz: say where such images are with --data FILE", "evaluate", "vae")
+    fails(2, "mnits: neither 'mnist' nor a .npy or .npz file; did you mean 'mnist'?", "evaluate", "vae", "--data",
+          "mnits")  # fmt: skip
+    fails(3, "nope.npz: cannot be read", "evaluate", "vae", "--data", "nope.npz")
     no_net = "there is no feature net for bars.npz: train one with `minigen features --data bars.npz`, then evaluate"
     fails(2, no_net, "evaluate", "vae", "--data", "bars.npz")
     fails(4, "nowhere.safetensors: no such checkpoint", "evaluate", "vae", *KNOWN[:3], "nowhere.safetensors")
@@ -131,7 +134,16 @@ def test_what_evaluate_refuses(fails, place, tmp_path):
     fails(3, few, "evaluate", "vae", *KNOWN, "-n", 50)
     fails(2, "'0' is not a whole number, 1 or more", "evaluate", "vae", "-n", 0)
     (tmp_path / "file").write_text("in the way")
-    fails(6, "cannot be written", "evaluate", "gan", *KNOWN, "-n", 240, "--out", tmp_path / "file" / "there")
+    fails(6, "there: cannot be written (Not a directory); name another", "evaluate", "gan", *KNOWN, "-n", 240, "--out",
+          tmp_path / "file" / "there")  # fmt: skip
+
+
+def test_unwritable_output_is_found_before_the_work(fails, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("minigen.cli.evaluate.load_split", lambda *_, **__: pytest.fail("the data were read"))
+    monkeypatch.setattr("minigen.cli.features.load_split", lambda *_, **__: pytest.fail("the data were read"))
+    fails(6, "cannot be written", "evaluate", "gan", *KNOWN, "--out", tmp_path / "file" / "there")
+    fails(6, "cannot be written", "features", *KNOWN[:2], "--out", tmp_path / "file" / "net.safetensors")
 
 
 def test_images_that_do_not_fit(fails, place, tmp_path):
@@ -154,6 +166,11 @@ def test_a_broken_run(fails, place, tmp_path):
     gan.save(tmp_path / "nan.safetensors")
     fails(3, "240 of 240 samples hold NaN or infinite pixels, its weights are broken; train it anew", "evaluate",
           tmp_path / "nan.safetensors", *KNOWN, "-n", 240)  # fmt: skip
+    vae = VAE(image_shape=(9, 7), hidden=(4,))
+    vae.mu.weight.data[0, 0] = np.nan
+    vae.save(tmp_path / "blind.safetensors")
+    fails(3, "blind.safetensors: 250 of 250 images have a loss that is NaN or infinite: the weights are broken; train",
+          "evaluate", tmp_path / "blind.safetensors", *KNOWN, "-n", 240)  # fmt: skip
     shutil.copytree(place / "vae", tmp_path / "damaged")
     model = tmp_path / "damaged" / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-7])

@@ -81,11 +81,12 @@ def test_a_run_that_ends_early_says_after_how_many_epochs(train):
 
 @pytest.mark.parametrize("words, message", [
     ("vae --kl-target 0", "invalid value for '--kl-target': '0' is not a number above 0"),
+    ("vae --kl-target 1e308", "KLTarget: target = 1e+308, expected nats above 0, at most a million"),
     ("vae --kl-target lots", "'lots' is not a number above 0"),
     ("vae --ada", "AdaptiveAugmentation is for a gan's discriminator, and a vae has none: leave it out"),
     ("gan --kl-target 5", "KLTarget moves the beta of a vae, and a gan has none: leave it out"),
     ("vae --balance 0.8", "Balance is for the two players of a gan, and a vae has none"),
-    ("gan --balance 1.2", "Balance: target = 1.2, expected an accuracy between 0.5 and 1"),
+    ("gan --balance 1.2", "Balance: target = 1.2, expected an accuracy above 0.5 and below 1"),
     ("vae --stop-early los", "this run has no figure 'los': choose from loss, reconstruction, kl"),
     ("vae --on-plateau test_loss", "this run has no figure 'test_loss'"),
     ("vae --keep-best=", "invalid value for '--keep-best': it is empty"),

@@ -113,6 +113,7 @@ def test_settings_and_images_that_fit_nothing():
         with pytest.raises(UsageError, match="a classifier needs two classes"):
             Classifier(config)
     net = metrics.mnist_classifier()
+    assert [part.shape for part in net.describe_images(np.zeros((0, 28, 28), np.uint8))] == [(0, 128), (0, 10)]
     with pytest.raises(ShapeError, match="was trained on .N, 28, 28.; train one for your images with `minigen feat"):
         net.describe_images(np.zeros((3, 8, 8), np.uint8))
     with pytest.raises(DataError, match="1 pixels are NaN or infinite"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigen.errors import DataError, ShapeError
+from minigen.errors import DataError, ShapeError, UsageError
 from minigen.metrics import Manifold, manifold_figures
 
 
@@ -77,3 +77,7 @@ def test_bad_input(rng):
         manifold_figures(Manifold(x), Manifold(x[:, :3]))
     with pytest.raises(ShapeError, match="expected floats"):
         Manifold(x.astype(int))
+    with pytest.raises(UsageError, match="points: k = 0, expected one neighbour or more"):
+        Manifold(x, k=0)
+    with pytest.raises(UsageError, match="balls of samples reach to neighbour 3, of real points to 5: give both"):
+        manifold_figures(Manifold(x, k=3), Manifold(x))

@@ -106,6 +106,9 @@ def test_vae_figures_agree_with_the_models_own(rng, likelihood, monkeypatch):
                                                                                                   rel=0.02)  # fmt: skip
     with pytest.raises(DataError, match="1 images to evaluate a VAE on"):
         vae_figures(vae, images[:1])
+    vae.log_var.bias.data[0] = np.nan
+    with pytest.raises(DataError, match=f"{len(images)} of {len(images)} images have a loss that is NaN or infinite"):
+        vae_figures(vae, images, samples=2)
 
 
 def test_active_units(rng):
@@ -122,6 +125,13 @@ def test_parzen_is_the_mixture_density(rng):
 
     assert sigma == max((0.05, 0.3, 1.0), key=lambda width: exact(validation, width))
     assert came.value == pytest.approx(exact(test, sigma), rel=1e-4)
+
+
+@pytest.mark.parametrize("sigmas", [(), (0.1, 0.0)])
+def test_parzen_wants_a_width(rng, sigmas):
+    x = rng.uniform(0, 1, (4, 3)).astype(np.float32)
+    with pytest.raises(UsageError, match="expected one or more, all above 0"):
+        parzen_log_likelihood(x, x, x, sigmas=sigmas)
 
 
 def test_parzen_far_from_every_sample_stays_finite(rng):

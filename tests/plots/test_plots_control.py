@@ -33,6 +33,12 @@ def test_a_panel_for_each_control_and_a_line_for_each_mark(tmp_path, figures):
     assert (distance.get_xlabel(), losses.get_xlabel()) == ("epoch", "")
 
 
+def test_one_epoch_can_be_seen(tmp_path, figures):
+    control = Control("Frechet distance", "", [1], [9.0], [], None)
+    plots.save_losses({"loss": [3.0]}, tmp_path / "l.png", controls=[control])
+    assert figures[0].axes[1].get_lines()[0].get_marker() == "o"
+
+
 def test_a_long_measurement_has_its_running_mean(tmp_path, figures):
     values = np.arange(500.0)
     control = Control("accuracy", "ratio", values / 10, values, values, 250.0)

@@ -143,7 +143,7 @@ def test_a_run_ends_after_its_minimum_and_the_minimum_is_kept():
     (lambda: AdaptiveAugmentation(images=0), "images = 0, expected a whole number from 1"),
     (lambda: AdaptiveAugmentation(every=2.5), "every = 2.5, expected a whole number from 1"),
     (lambda: AdaptiveAugmentation(high=1.5), "high = 1.5"),
-    (lambda: Balance(0.5), "Balance: target = 0.5, expected an accuracy between 0.5 and 1"),
+    (lambda: Balance(0.5), "Balance: target = 0.5, expected an accuracy above 0.5 and below 1"),
     (lambda: Balance(gain=0), "gain = 0"),
     (lambda: OnPlateau("loss", patience=0), "OnPlateau: patience = 0"),
     (lambda: OnPlateau("loss", shrink=1), "shrink = 1"),

@@ -124,6 +124,18 @@ def test_a_resumed_run_remembers_what_was_seen(tmp_path, monkeypatch):
     assert History.read_csv(parts / "signs.csv")["step"] == [18, 20]
 
 
+@pytest.mark.parametrize("looks, words", [
+    (1, "too early to say: a finding takes 3 looks\n(1 look, the last at step 1;"),
+    (2, "too early to say: a finding takes 3 looks\n(2 looks, the last at step 2;"),
+    (3, "nothing found\n(3 looks, the last at step 3;"),
+])
+def test_a_short_run_is_not_called_healthy(tmp_path, monkeypatch, looks, words):
+    monkeypatch.setattr(watch, "EVERY", 1)
+    monkeypatch.setattr(watch, "diagnose", lambda rows: [])
+    train(small(), pictures(), epochs=looks, batch_size=50, out=tmp_path)
+    assert (tmp_path / "diagnosis.txt").read_text().startswith(words)
+
+
 def test_other_models_have_no_doctor(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "EVERY", 1)
     train(FakeModel(), pictures(), epochs=1, batch_size=16, out=tmp_path)

@@ -34,7 +34,7 @@ class Balance(Controller):
     name: ClassVar[str] = "balance"
 
     def __post_init__(self) -> None:
-        require(self, "target", "an accuracy between 0.5 and 1", lambda v: 0.5 < v < 1)
+        require(self, "target", "an accuracy above 0.5 and below 1", lambda v: 0.5 < v < 1)
         require(self, "gain", "a number above 0", lambda v: v > 0)
 
     def attach(self, model: Any) -> None:

@@ -41,7 +41,7 @@ class KLTarget(Controller):
     name: ClassVar[str] = "kl_target"
 
     def __post_init__(self) -> None:
-        require(self, "target", "nats above 0", lambda v: v > 0)
+        require(self, "target", "nats above 0, at most a million", lambda v: 0 < v <= 1e6)
         require(self, "kp", "a number from 0", lambda v: v >= 0)
         require(self, "ki", "a number above 0", lambda v: v > 0)
         require(self, "low", "a number from 0", lambda v: v >= 0)
