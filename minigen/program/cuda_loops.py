@@ -241,14 +241,18 @@ class CudaWriter(Writer):
                 f"if (column_ < {columns}) {{", *(f"    {line}" for line in steps), "}"]
 
     def _indices(self, whole: str, start: int, stop: int) -> list[str]:
-        """The place along each axis, from the one along all of them together."""
+        """The place along each axis, from the one along all of them together.
+
+        In 32 bits where it fits: a division is then some 16 instructions, in 64 bits some 100 (NVRTC 12.9, sm_90).
+        """
+        kind = "unsigned" if math.prod(self._lengths(start, stop)) < 2**32 else "long long"
         lines = []
         for axis in range(start, stop):
             inner = " * ".join(f"n{k}" for k in range(axis + 1, stop))
-            place = f"{whole} / ({inner})" if inner else whole
+            place = f"({kind}){whole} / ({kind})({inner})" if inner else f"({kind}){whole}"
             if axis > start:
-                place = f"({place}) % n{axis}" if inner else f"{whole} % n{axis}"
-            lines.append(f"const long long {_INDEX[axis]} = {place};")
+                place = f"({place}) % ({kind})n{axis}"
+            lines.append(f"const {kind} {_INDEX[axis]} = {place};")
         return lines
 
     def _sums(self, grid: tuple[int, int], parted: list[Value]) -> list[str]:
