@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError, DTypeError, OutOfMemoryError
+from .kernels import on as kernels_on
 from .kernels.cpu.rows import add_rows
 
 __all__ = ["DEFAULT_DTYPE", "Array", "add_at", "after_freeing", "as_array", "as_key", "cupy_packages",
@@ -124,12 +125,17 @@ def as_key(key: Any, array: Array) -> Any:
 
 
 def add_at(target: Array, key: Any, values: Array) -> None:
-    """target[key] += values, where a place that occurs twice gets both; on the GPU by atomic additions in any order."""
+    """target[key] += values, where a place that occurs twice gets both.
+
+    Rows are added in the order of the key, so that the sum is the same every time; on the GPU other keys go to atomic
+    additions, whose order is not, and so do more rows than `kernels.cuda.rows.MOST_PLACES`.
+    """
     xp = namespace(target, values)
-    if (xp is np and isinstance(key, np.ndarray) and key.dtype.kind in "iu" and target.ndim > 1 and target.flags.carray
-            and target.dtype == values.dtype in FLOATS and values.size
-            and values.shape == (*key.shape, *target.shape[1:])):
-        add_rows(target.reshape(len(target), -1), key.ravel(), values.reshape(key.size, -1))  # NumPy's is slow for rows
+    if (is_array(key) and device_of(key) == device_of(target) and key.dtype.kind in "iu" and target.ndim > 1
+            and getattr(target.flags, "carray", target.flags.c_contiguous) and target.dtype == values.dtype in FLOATS
+            and values.size and values.shape == (*key.shape, *target.shape[1:])):
+        add = add_rows if xp is np else kernels_on("gpu").rows.add_rows
+        add(target.reshape(len(target), -1), key.ravel(), values.reshape(key.size, -1))  # NumPy's is slow for rows
     else:
         xp.add.at(target, as_key(key, target), values)
 

@@ -75,12 +75,16 @@ _ROUNDING = {"tensor_core_tf32": 2.0**-11, "tensor_core_bf16": 2.0**-8}
 
 
 def gpu() -> Device:
-    """CuPy's memory, and the rungs of `cuda.matmul` that this GPU can run; `blas` is cuBLAS."""
+    """CuPy's memory, and the rungs of `cuda.matmul` that this GPU can run; `blas` is cuBLAS, `blas_tf32` and
+    `blas_bf16` the same on tensor cores."""
     from ..cuda import linear, stopwatch
     from ..cuda.launch import RUNGS as CUDA_RUNGS
 
     def on_gpu(rung: str) -> Callable[..., Any]:
         return lambda a, b, out, threads: linear.matmul(a, b, out=out, rung=rung)
+
+    def on_tensor_cores(rounding: str) -> Callable[..., Any]:
+        return lambda a, b, out, threads: stopwatch.cublas_rounded(a, b, out, rounding)
 
     able = stopwatch.capability()
     products = {
@@ -89,6 +93,8 @@ def gpu() -> Device:
         if rung.capability <= able
     }
     products["blas"] = Product(lambda a, b, out, threads: stopwatch.cublas(a, b, out), always=True)
+    for name in stopwatch.ROUNDED if able >= (8, 0) else ():
+        products[f"blas_{name}"] = Product(on_tensor_cores(name), ("float32",), _ROUNDING[f"tensor_core_{name}"])
     products["best"] = Product(on_gpu("best"), always=True)
     return Device(
         "gpu", products, stopwatch.to_device, stopwatch.to_host, stopwatch.empty, stopwatch.elapsed,

@@ -34,7 +34,8 @@ Step = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One size: the CPU's time, the GPU's, and what it takes besides to bring operands there and results back.
+    """One size: the CPU's time, the GPU's with the start of its kernels, and what it takes besides to bring operands
+    there and results back.
 
     `compile` is how much longer the first call took, in seconds: compilation, or reading it from a cache. A training
     step brings its batch there itself: its time on the GPU `includes_transfer`.
@@ -90,6 +91,8 @@ def measure_matmul(
 ) -> Iterator[Comparison]:  # fmt: skip
     """The best product of each device on cubes, as each is done.
 
+    The GPU is timed on the wall, as in `measure_steps`: who asks from which size it wins must start its kernels, too.
+
     Raises ArithmeticError for a product that is wrong.
     """
     threads = threads or processors()
@@ -113,7 +116,8 @@ def measure_matmul(
             gpu.get(result)
 
         with blas_threads(threads):
-            yield _compared("matmul", size, cpu, gpu, run_cpu, run_gpu, transfer, first, seconds, clock)
+            waiting = _waiting(gpu, clock)
+            yield _compared("matmul", size, cpu, gpu, run_cpu, run_gpu, transfer, first, seconds, clock, waiting)
 
 
 def _bound(device: Device, a: Any, b: Any, out: Any, threads: int) -> Step:

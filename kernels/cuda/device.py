@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from . import compile as cuda_compile
 from .launch import FLOAT32, FLOAT64, Launch
 
-__all__ = ["C_NAMES", "NOTHING", "address", "contiguous", "empty", "overlap", "require_float", "run"]
+__all__ = ["C_NAMES", "NOTHING", "add_at", "address", "contiguous", "empty", "overlap", "require_float", "run"]
 
 NOTHING = np.uint64(0)
 """A null pointer, where a kernel takes an array or none."""
@@ -41,6 +41,13 @@ def overlap(a: Any, b: Any) -> bool:
     import cupy
 
     return bool(cupy.may_share_memory(a, b))
+
+
+def add_at(target: Any, places: Any, values: Any) -> None:
+    """target[places] += values by CuPy: atomic additions, in any order."""
+    import cupy
+
+    cupy.add.at(target, places, values)
 
 
 def run(

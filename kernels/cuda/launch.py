@@ -23,6 +23,7 @@ __all__ = [
     "matmul_launch",
     "operand",
     "reduction_launch",
+    "slices_of",
 ]
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -74,7 +75,8 @@ class Rung:
 
     `oriented`: the source has a macro for the direction of each operand. `epilogue`: it takes bias, activation
     and accumulate. `raster`: blocks have one number, in patches, instead of two. `small`: rows (and columns) of
-    the tile for a C of few tiles. `words`: 4-byte words of a panel's line, for the tensor cores.
+    the tile for a C of few tiles. `sliced`: with small tiles, the grid's rows may each take a slice of k. `words`:
+    4-byte words of a panel's line, for the tensor cores.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Rung:
     epilogue: bool = False
     raster: bool = False
     small: int = 0
+    sliced: bool = False
     words: int = 0
 
 
@@ -104,7 +107,7 @@ RUNGS: dict[str, Rung] = {
         Rung("register_tile_1d", 64, 64, 8, (512, 1, 1), 2 * 64 * 8),
         Rung("register_tile_2d", 128, 128, 8, (256, 1, 1), 8 * 129 + 8 * 128),
         Rung("vectorised", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, **_ORIENTED),
-        Rung("warp_tile", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, raster=True, small=64, **_ORIENTED),
+        Rung("warp_tile", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, raster=True, small=64, sliced=True, **_ORIENTED),
         Rung("tensor_core_tf32", 128, 128, 16, (256, 1, 1), **_TENSOR),
         Rung("tensor_core_bf16", 128, 128, 32, (256, 1, 1), **_TENSOR),
     )
@@ -119,6 +122,18 @@ _PROCESSORS = 108  # of an A100; an H100 has 132. Only a choice of tile depends 
 
 def _tiles(length: int, tile: int) -> int:
     return -(-length // tile)
+
+
+_SLICE, _LONG = 64, 256  # numbers of k in a slice, and from how many on it is worth a second kernel: estimates
+
+
+def slices_of(rung: Rung, m: int, n: int, k: int, processors: int = _PROCESSORS) -> int:
+    """Into how many slices of k a rung's blocks share out C[m, n], so that few tiles keep more processors busy.
+
+    At most two blocks for each: a small tile's has two warps, and a multiprocessor can start four at once.
+    """
+    tiles = _tiles(m, rung.small) * _tiles(n, rung.small) if rung.small else 0
+    return max(1, min(k // _SLICE, 2 * processors // tiles)) if rung.sliced and tiles and k >= _LONG else 1
 
 
 def _along_k(k_stride: int, line_stride: int) -> bool:
@@ -149,11 +164,13 @@ def matmul_launch(
     dtype: np.dtype = FLOAT32,
     activation: str | None = None,
     processors: int = _PROCESSORS,
+    slices: int = 1,
 ) -> Launch:
     """The launch of C[m, n] = A[m, k] B[k, n] on a rung.
 
     `activation` is the expression in x that the macro ACTIVATION(x) stands for. `processors` is the GPU's number
-    of multiprocessors: with fewer large tiles than that, a rung that has a small tile uses it.
+    of multiprocessors: with fewer large tiles than that, a rung that has a small tile uses it. With `slices` of k, the
+    result is as many matrices, one after the other, to be added up: see `slices_of`.
 
     Raises ValueError for a size that an int does not hold, a C of more tiles than a grid, or an epilogue that the rung
     has not; TypeError for a dtype that it has not.
@@ -177,6 +194,10 @@ def matmul_launch(
     if activation is not None:
         defines.append(f"ACTIVATION(x)={activation}")
     grid = _grid(rung, _tiles(m, rows), _tiles(n, cols))
+    if slices > 1:
+        if not rung.sliced or rows != rung.small:
+            raise ValueError(f"matmul rung {rung.name!r}: no slices of k with tiles of {rows} x {cols}")
+        grid = (grid[0], slices, 1)
     return Launch(grid, threads, _shared_bytes(rung, rows, along_k, dtype.itemsize), tuple(defines))
 
 

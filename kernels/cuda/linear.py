@@ -12,7 +12,7 @@ import numpy as np
 from .. import scalar, scalar64
 from . import compile as cuda_compile
 from . import device
-from .launch import BEST, FLOAT32, RUNGS, Rung, elementwise_launch, matmul_launch, operand
+from .launch import BEST, FLOAT32, RUNGS, Rung, elementwise_launch, matmul_launch, operand, slices_of
 from .translate import Translator
 
 __all__ = ["ACTIVATIONS", "formula", "matmul"]
@@ -68,11 +68,14 @@ def matmul(
     if accumulate and out is None:
         raise ValueError("matmul: accumulate=True needs an `out` to add to")
     c = device.empty((m, n), dtype) if out is None else _target(out, dtype, (m, n), accumulate, a, b, bias)
-    fused = chosen.epilogue or (bias is None and activation is None and not accumulate)
-    product = c if fused else device.empty((m, n), dtype)
-    _multiply(chosen, a, b, product, (m, n, k), (transpose_a, transpose_b), bias, activation, slope, accumulate)
-    if not fused:
-        _finish(product, c, bias, activation, slope, accumulate)
+    slices = slices_of(chosen, m, n, k)
+    way = (chosen, slices, a, b, (m, n, k), (transpose_a, transpose_b))
+    if slices == 1 and (chosen.epilogue or (bias is None and activation is None and not accumulate)):
+        _multiply(*way, c, bias, activation, slope, accumulate)
+    else:
+        product = device.empty((slices * m, n), dtype)
+        _multiply(*way, product)
+        _finish(product, slices, c, bias, activation, slope, accumulate)
     if out is not None and c is not out:
         out[...] = c
     return c if out is None else out
@@ -102,13 +105,13 @@ def _at(x: Array, place: tuple[int, ...]) -> Array:
 
 
 def _multiply(
-    rung: Rung, a: Array, b: Array, c: Array, sizes: tuple[int, int, int], transposed: tuple[bool, bool],
-    bias: Array | None, activation: str | None, slope: float, accumulate: bool,
+    rung: Rung, slices: int, a: Array, b: Array, sizes: tuple[int, int, int], transposed: tuple[bool, bool], c: Array,
+    bias: Array | None = None, activation: str | None = None, slope: float = 0.0, accumulate: bool = False,
 ) -> None:
-    """c = a b on a rung, with the epilogue where the rung has one."""
+    """c = a b on a rung, with the epilogue where the rung has one, or the slices of a b one below the other."""
     left, right = operand(a, transposed[0]), operand(b, transposed[1])
     prelude, expression = formula(activation, slope, a.dtype) if rung.epilogue else ("", None)
-    launch = matmul_launch(rung, *sizes, left, right, a.dtype, expression)
+    launch = matmul_launch(rung, *sizes, left, right, a.dtype, expression, slices=slices)
     given = [*map(np.int32, sizes), a, np.int64(left.row_stride), np.int64(left.col_stride)]
     given += [b, np.int64(right.row_stride), np.int64(right.col_stride), c, np.int64(operand(c).row_stride)]
     if rung.epilogue:
@@ -117,14 +120,14 @@ def _multiply(
 
 
 def _finish(
-    product: Array, c: Array, bias: Array | None, activation: str | None, slope: float, accumulate: bool
+    product: Array, slices: int, c: Array, bias: Array | None, activation: str | None, slope: float, accumulate: bool
 ) -> None:
-    """c = activation(product + bias), or with c added, in a kernel of its own."""
+    """c = activation(product + bias), or with c added, in a kernel of its own; the product is the sum of its slices."""
     prelude, expression = formula(activation, slope, c.dtype)
     launch = elementwise_launch(c.size).with_defines(*([] if c.dtype == FLOAT32 else ["REAL=double"]))
     if expression is not None:
         launch = launch.with_defines(f"ACTIVATION(x)={expression}")
-    given = [product, c, np.int64(operand(c).row_stride), device.NOTHING if bias is None else bias,
+    given = [product, np.int32(slices), c, np.int64(operand(c).row_stride), device.NOTHING if bias is None else bias,
              np.int32(accumulate), np.int64(c.shape[1]), np.int64(c.size)]  # fmt: skip
     device.run(_source("epilogue.cu", prelude), "epilogue", launch, given)
 

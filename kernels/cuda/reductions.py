@@ -18,7 +18,7 @@ import numpy as np
 from .. import scalar, scalar64
 from . import compile as cuda_compile
 from . import device
-from .launch import FLOAT32, Launch, reduction_launch
+from .launch import FLOAT32, MOST_BLOCKS_Y, Launch, reduction_launch
 from .translate import Translator
 
 __all__ = ["log_softmax", "log_softmax_rows", "logsumexp", "logsumexp_rows", "max_rows", "normalise", "normalise_rows",
@@ -30,6 +30,9 @@ Axes = int | Sequence[int] | None
 _PARTS = 64  # of the rows in a long sum along columns
 _ROWS_A_PART = 64
 _CHUNK = 4096  # numbers of a row in a sum over all
+_WIDTH = 32  # columns of a block, as in sums.cuh
+MOST_COLUMNS = _WIDTH * MOST_BLOCKS_Y
+"""Of a sum along columns; what has more is summed along rows, after a copy."""
 
 
 @functools.cache
@@ -49,8 +52,9 @@ def sum(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
     reduced = _axes(x.ndim, axis)
     if len(reduced) == x.ndim:
         y = sum_all(device.contiguous(x))
-    elif reduced == tuple(range(len(reduced))) and x.flags.c_contiguous:
-        y = sum_cols(x.reshape(math.prod(x.shape[: len(reduced)]), math.prod(x.shape[len(reduced) :])))
+    elif (reduced == tuple(range(len(reduced))) and x.flags.c_contiguous
+          and (columns := math.prod(x.shape[len(reduced) :])) <= MOST_COLUMNS):
+        y = sum_cols(x.reshape(math.prod(x.shape[: len(reduced)]), columns))
     else:
         y = sum_rows(_as_rows(x, reduced))
     return y.reshape(_reduced_shape(x.shape, reduced, keepdims))
@@ -154,7 +158,7 @@ def sum_cols(x: Array) -> Array:
         m, n = x.shape
         parts = min(_PARTS, max(1, m // _ROWS_A_PART))
         out = device.empty((parts, n), x.dtype)
-        _start("sum_cols", x, out, reduction_launch(parts, -(-n // 32)), m, n)
+        _start("sum_cols", x, out, reduction_launch(parts, -(-n // _WIDTH)), m, n)
         if parts == 1:
             return out.reshape(n)
         x = out

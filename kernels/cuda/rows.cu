@@ -1,5 +1,5 @@
 // Kernels over the rows of a C-contiguous matrix x[m, n], a block of threads a row: the gradient of
-// normalisation; the cross-entropy of a softmax and its gradient. reductions.cu is put before this text.
+// normalisation; the cross-entropy of a softmax and its gradient; rows added to others. reductions.cu is put before this text.
 
 // sum of (x_j - mean)^2
 __device__ __forceinline__ REAL squares_of(const REAL *row, long long n, REAL mean, REAL *scratch)
@@ -47,4 +47,45 @@ extern "C" __global__ void cross_entropy_grad(const REAL *g, const REAL *logits,
         REAL p = formula::exp((row[j] - shift) - rest) - (j == target ? (REAL)1 : (REAL)0);
         out[blockIdx.x * n + j] = target < 0 ? (REAL)0 : weight * p;
     }
+}
+
+struct Or {
+    __device__ __forceinline__ static int of(int a, int b) { return a | b; }
+};
+
+// The row that a place names, the last for -1; -1 for a place outside.
+__device__ __forceinline__ long long row_of(long long place, long long m)
+{
+    if (place < 0) place += m;
+    return place < m ? place : -1;
+}
+
+// target[places[i]] += values[i] for i = 0 .. count - 1, in this order: the same sum every time, which atomic additions
+// would not give. A block is one i (blockIdx.x) and THREADS columns (blockIdx.y). The first i that names a row adds all that
+// follow, the others' blocks end at once; places are looked at THREADS at a time.
+extern "C" __global__ void add_rows(REAL *target, const long long *places, const REAL *values, long long m, long long n,
+                                    long long count)
+{
+    __shared__ int scratch[WARPS];
+    __shared__ unsigned same[WARPS];  // a bit for each place
+    long long first = blockIdx.x, row = row_of(places[first], m);
+    int earlier = row < 0;
+    for (long long i = threadIdx.x; i < first; i += THREADS) earlier |= row_of(places[i], m) == row;
+    if (of_all_threads<Or>(earlier, scratch)) return;
+
+    long long j = (long long)blockIdx.y * THREADS + threadIdx.x;
+    REAL sum = j < n ? target[row * n + j] : (REAL)0;
+    for (long long i0 = first; i0 < count; i0 += THREADS) {
+        long long i = i0 + threadIdx.x;
+        unsigned mine = __ballot_sync(0xffffffffu, i < count && row_of(places[i], m) == row);
+        if (threadIdx.x % 32 == 0) same[threadIdx.x / 32] = mine;
+        __syncthreads();
+        for (int w = 0; w < WARPS; w++)
+            for (unsigned left = same[w]; left; left &= left - 1) {
+                long long k = i0 + 32 * w + __ffs(left) - 1;
+                if (j < n) sum += values[k * n + j];
+            }
+        __syncthreads();
+    }
+    if (j < n) target[row * n + j] = sum;
 }

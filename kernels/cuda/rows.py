@@ -1,4 +1,4 @@
-"""Kernels over the rows of a matrix on the GPU: the gradient of normalisation; cross-entropy and its gradient.
+"""Kernels over the rows of a matrix on the GPU: gradients of normalisation and cross-entropy; rows added to others.
 
 The functions of `kernels.cpu.rows`, for arrays on the GPU; the kernels are those of rows.cu.
 """
@@ -12,11 +12,14 @@ import numpy as np
 
 from . import compile as cuda_compile
 from . import device, reductions
-from .launch import FLOAT32, reduction_launch
+from .launch import FLOAT32, REDUCTION_THREADS, Launch, reduction_launch
 
-__all__ = ["cross_entropy", "cross_entropy_grad", "normalise_rows_grad", "source"]
+__all__ = ["MOST_PLACES", "add_rows", "cross_entropy", "cross_entropy_grad", "normalise_rows_grad", "source"]
 
 Array = Any  # cupy.ndarray
+
+MOST_PLACES = 16384
+"""Of `add_rows`, whose time grows with their square where all differ: an estimate, to be measured."""
 
 
 @functools.cache
@@ -46,19 +49,42 @@ def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
     return _start("cross_entropy_grad", logits.shape, logits, [g, logits, _wide(targets)])
 
 
+def add_rows(target: Array, places: Array, values: Array) -> None:
+    """target[places[i]] += values[i] for each i in order, where a row that is named twice gets both: the CPU's bits.
+
+    target (M, n), C-contiguous and written to; places (K,) integers from -M to M - 1; values (K, n). Beyond MOST_PLACES
+    they are added by CuPy, atomically, in any order. A place outside is not an error: asking would wait for the GPU.
+    Raises ValueError for shapes and TypeError for dtypes that do not fit.
+    """
+    m, n = target.shape
+    if values.shape != (places.size, n) or not target.flags.c_contiguous:
+        raise ValueError(f"add_rows: values {(places.size, n)} and a contiguous target expected, got {values.shape}")
+    if values.dtype != device.require_float("add_rows", target):
+        raise TypeError(f"add_rows: values of {target.dtype} expected, as the target is, got {values.dtype}")
+    if places.size > MOST_PLACES:
+        device.add_at(target, places, values)
+        return
+    launch = reduction_launch(places.size, -(-n // REDUCTION_THREADS))
+    arrays = [target, device.contiguous(_wide(places)), device.contiguous(values)]
+    _run("add_rows", target.dtype, launch, [*arrays, np.int64(m), np.int64(n), np.int64(places.size)])
+
+
 def _wide(targets: Array) -> Array:
     return targets.astype(np.int64, copy=False)
 
 
 def _start(name: str, shape: tuple[int, ...], x: Array, arrays: list[Array], eps: float | None = None) -> Array:
     out = device.empty(shape, x.dtype)
-    launch = reduction_launch(x.shape[0] if x.size else 0)
-    if x.dtype != FLOAT32:
-        launch = launch.with_defines("REAL=double")
     rest = [] if eps is None else [x.dtype.type(eps)]
     given = [device.contiguous(a) for a in arrays]
-    device.run(source(x.dtype), name, launch, [*given, out, np.int64(x.shape[1]), *rest])
+    _run(name, x.dtype, reduction_launch(x.shape[0] if x.size else 0), [*given, out, np.int64(x.shape[1]), *rest])
     return out
+
+
+def _run(name: str, dtype: np.dtype, launch: Launch, arguments: list[Any]) -> None:
+    if dtype != FLOAT32:
+        launch = launch.with_defines("REAL=double")
+    device.run(source(dtype), name, launch, arguments)
 
 
 def _require(name: str, x: Array, g: Array | None = None, shape: tuple[int, ...] = ()) -> None:

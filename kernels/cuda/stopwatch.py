@@ -1,31 +1,54 @@
 """Timing on the GPU, and what a benchmark needs besides: copies there and back, the library's product, a name.
 
 A kernel's start returns at once, so a clock on the wall sees only the start. Two events in the stream, recorded by
-the GPU itself, enclose what ran between them.
+the GPU itself, enclose what ran between them. That takes a GPU which is never idle between the two: Python needs tens
+of microseconds to start a kernel, and many a kernel is done sooner. So the calls stand in line behind one that waits.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["capability", "cublas", "elapsed", "empty", "gpu_name", "synchronize", "to_device", "to_host"]
+from . import compile as cuda_compile
+from . import device
+from .launch import Launch
+
+__all__ = ["ROUNDED", "capability", "cublas", "cublas_rounded", "elapsed", "empty", "gpu_name", "synchronize",
+           "to_device", "to_host"]  # fmt: skip
+
+_MOST = 200  # calls in a line: a stream takes about a thousand kernels, then the host waits
+_LONGEST = 0.05  # seconds of holding the GPU up
 
 
 def elapsed(call: Callable[[], Any], times: int) -> float:
-    """The seconds that the GPU spent from the first of `times` calls in a row to the end of the last."""
+    """The seconds that the GPU spent from the first of `times` calls in a row to the end of the last.
+
+    One more call, before, tells how long it takes to start them; so long the GPU is held up. Of more than 200 calls
+    so many are made, and the time of all is reckoned from theirs.
+    """
     import cupy
 
+    made = min(times, _MOST)
+    begun = time.perf_counter()
+    call()
+    _hold(min(_LONGEST, 1.5 * made * (time.perf_counter() - begun)))
     start, end = cupy.cuda.Event(), cupy.cuda.Event()
     start.record()
-    for _ in range(times):
+    for _ in range(made):
         call()
     end.record()
     end.synchronize()
-    return cupy.cuda.get_elapsed_time(start, end) / 1e3  # it gives milliseconds
+    return cupy.cuda.get_elapsed_time(start, end) / 1e3 * times / made  # it gives milliseconds
+
+
+def _hold(seconds: float) -> None:
+    launch = Launch((1, 1, 1), (1, 1, 1))
+    device.run(cuda_compile.read("hold.cu"), "hold", launch, [np.uint64(seconds * 1e9)])
 
 
 def synchronize() -> None:
@@ -55,6 +78,32 @@ def cublas(a: Any, b: Any, out: Any) -> None:
     import cupy
 
     cupy.matmul(a, b, out=out)
+
+
+ROUNDED = {"tf32": "CUBLAS_COMPUTE_32F_FAST_TF32", "bf16": "CUBLAS_COMPUTE_32F_FAST_16BF"}
+"""How cuBLAS is allowed to round the operands of a float32 product, for the tensor cores: its names."""
+
+
+def cublas_rounded(a: Any, b: Any, out: Any, rounding: str) -> None:
+    """out = a b by NVIDIA's library in float32, the operands rounded on their way to the tensor cores: see `ROUNDED`.
+
+    a (m, k) and b (k, n) contiguous along either axis, out (m, n) row by row. cuBLAS counts along columns: what it is
+    given is out^T = b^T a^T.
+    """
+    from cupy.cuda import cublas, runtime
+    from cupy.cuda.device import get_cublas_handle
+
+    (m, k), n = a.shape, b.shape[1]
+    one, zero = np.ones((), np.float32), np.zeros((), np.float32)
+    operands = [x for matrix in (b, a) for x in (matrix.data.ptr, runtime.CUDA_R_32F, _leading(matrix))]
+    turned = [cublas.CUBLAS_OP_N if x.flags.c_contiguous else cublas.CUBLAS_OP_T for x in (b, a)]
+    cublas.gemmEx(get_cublas_handle(), *turned, n, m, k, one.ctypes.data, *operands, zero.ctypes.data, out.data.ptr,
+                  runtime.CUDA_R_32F, n, getattr(cublas, ROUNDED[rounding]), cublas.CUBLAS_GEMM_DEFAULT)  # fmt: skip
+
+
+def _leading(x: Any) -> int:
+    """From a row to the next, or from a column to the next, whichever the matrix is made of."""
+    return max(1, x.shape[1] if x.flags.c_contiguous else x.shape[0])
 
 
 def gpu_name() -> str:

@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from .. import ops
+from ..backend import namespace
 from ..errors import ShapeError
 from ..host import trace
 from ..tensor import Tensor, TensorLike
@@ -39,7 +40,7 @@ def cross_entropy(logits: Tensor, targets: TensorLike) -> Tensor:
 def cross_entropy_literal(probabilities: Tensor, targets: TensorLike) -> Tensor:
     """L = -mean over t of log p_t,x_t, from probabilities, as the equation is written: infinite where one is 0."""
     rows, chosen = _rows(probabilities, targets)
-    counted = np.flatnonzero(chosen.data >= 0)
+    counted = namespace(chosen.data).flatnonzero(chosen.data >= 0)
     return -ops.mean(ops.log(rows[counted, chosen.data[counted]]))
 
 

@@ -50,6 +50,7 @@ class Replayed:
         self.graph: Callable[[], None] | None = None
         self._tape = capture.Tape()
         self._results: tuple[Array, ...] | None = None
+        self._sent: list[np.ndarray] = []
 
     def __call__(self, *called: Any) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
         arrays = called[:len(self.arguments)]
@@ -75,13 +76,19 @@ class Replayed:
         return "started as a CUDA graph" if self.graph is not None else "to be recorded as a CUDA graph next time"
 
     def _fill(self, arrays: Sequence[Array], numbers: Sequence[float]) -> None:
+        self._sent = []
         for buffer, x in zip(self.arguments, arrays, strict=True):
             if isinstance(x, np.ndarray):
-                buffer.set(np.ascontiguousarray(x))
+                self._send(buffer, np.asarray(x, order="C"))  # `ascontiguousarray` would give a lone number an axis
             else:
                 buffer[...] = x
         if self.formats:
-            self.given.set(np.frombuffer(struct.pack(f"={self.formats}", *numbers), np.float64))
+            self._send(self.given, np.frombuffer(struct.pack(f"={self.formats}", *numbers), np.float64))
+
+    def _send(self, buffer: Array, x: np.ndarray) -> None:
+        """x into the buffer; it is kept until the next call, for CuPy does not promise that the copy is over."""
+        buffer.set(x)
+        self._sent.append(x)
 
     def _record(self) -> None:
         results: list[tuple[Array, ...]] = []

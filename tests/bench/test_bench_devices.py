@@ -1,5 +1,6 @@
 """CPU against GPU, without a GPU: a second device of NumPy's memory whose clock is told how long things take."""
 
+import ctypes
 import sys
 import types
 
@@ -138,6 +139,8 @@ def fake_cupy(monkeypatch):
         runtime=types.SimpleNamespace(getDeviceProperties=properties),
         get_current_stream=lambda: types.SimpleNamespace(synchronize=lambda: clock.work(1.0)),
     )  # fmt: skip
+    monkeypatch.setattr(stopwatch, "_hold", lambda seconds: clock.held.append(seconds))
+    clock.held = []
     module.asarray, module.asnumpy, module.matmul = np.array, np.asarray, np.matmul
     monkeypatch.setitem(sys.modules, "cupy", module)
     return clock
@@ -145,6 +148,10 @@ def fake_cupy(monkeypatch):
 
 def test_events_enclose_the_calls(fake_cupy):
     assert stopwatch.elapsed(fake_cupy.taking(0.25), 4) == pytest.approx(1.0)
+    assert len(fake_cupy.held) == 1 and 0 < fake_cupy.held[0] <= stopwatch._LONGEST
+    before = fake_cupy()
+    assert stopwatch.elapsed(fake_cupy.taking(0.25), 1000) == pytest.approx(250.0)
+    assert fake_cupy() == before + 0.25 * (stopwatch._MOST + 1)
     before = fake_cupy()
     stopwatch.synchronize()
     assert fake_cupy() == before + 1.0
@@ -164,4 +171,56 @@ def test_the_gpu_as_a_device(fake_cupy, monkeypatch):
     there.products["blas"].call(a, a.T, out, 1)
     assert np.array_equal(out, a @ a.T)
     monkeypatch.setattr(sys.modules["cupy"].cuda.Device, "compute_capability", "75")
-    assert "tensor_core_tf32" not in gpu().products
+    assert not {"tensor_core_tf32", "blas_tf32"} & set(gpu().products)
+
+
+@pytest.fixture
+def fake_cublas(monkeypatch):
+    """gemmEx as its manual defines it, on NumPy's memory: columns one after the other, C = op(A) op(B)."""
+
+    def columns(pointer, lead, rows, cols):
+        numbers = (ctypes.c_float * (lead * (cols - 1) + rows)).from_address(pointer)
+        strides = 4, 4 * lead
+        return np.ndarray((rows, cols), np.float32, numbers, 0, strides)
+
+    def gemm(handle, turn_a, turn_b, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute,
+             algo):  # fmt: skip
+        assert (a_type, b_type, c_type, algo) == (0, 0, 0, -1)
+        assert [ctypes.c_float.from_address(x).value for x in (alpha, beta)] == [1, 0]
+        left = columns(a, lda, k, m).T if turn_a else columns(a, lda, m, k)
+        right = columns(b, ldb, n, k).T if turn_b else columns(b, ldb, k, n)
+        columns(c, ldc, m, n)[...] = left @ right
+        asked.append(compute)
+
+    asked = []
+    names = dict(gemmEx=gemm, CUBLAS_OP_N=0, CUBLAS_OP_T=1, CUBLAS_GEMM_DEFAULT=-1, CUBLAS_COMPUTE_32F_FAST_TF32=77,
+                 CUBLAS_COMPUTE_32F_FAST_16BF=75)  # fmt: skip
+    cuda = types.ModuleType("cupy.cuda")
+    cuda.cublas, cuda.runtime = types.SimpleNamespace(**names), types.SimpleNamespace(CUDA_R_32F=0)
+    handles = types.ModuleType("cupy.cuda.device")
+    handles.get_cublas_handle = lambda: 1
+    for name, module in (("cupy", types.ModuleType("cupy")), ("cupy.cuda", cuda), ("cupy.cuda.device", handles)):
+        monkeypatch.setitem(sys.modules, name, module)
+    return asked
+
+
+class _Array:
+    """A NumPy array with its address where CuPy has it."""
+
+    def __init__(self, host):
+        self.host, self.shape, self.flags = host, host.shape, host.flags
+        self.data = types.SimpleNamespace(ptr=host.ctypes.data)
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (1, 7, 2), (6, 1, 1), (1, 1, 1)])
+@pytest.mark.parametrize("layout", ["NN", "TN", "NT", "TT"])
+def test_cublas_is_asked_for_the_product_in_every_layout(fake_cublas, sizes, layout):
+    m, k, n = sizes
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(shape, np.float32) for shape in ((m, k), (k, n)))
+    given = [_Array(np.asfortranarray(x) if way == "T" else x) for x, way in zip((a, b), layout, strict=True)]
+    for rounding, number in (("tf32", 77), ("bf16", 75)):
+        out = np.full((m, n), np.nan, np.float32)
+        stopwatch.cublas_rounded(*given, _Array(out), rounding)
+        np.testing.assert_allclose(out, a @ b, rtol=1e-5, atol=1e-6)
+        assert fake_cublas[-1] == number

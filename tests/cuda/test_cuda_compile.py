@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 CAPABILITIES = ((7, 0), (8, 0), (9, 0))
 PLAIN, TRANSPOSED = Operand(4096, 1), Operand(1, 4096)
 MOST_SPILLED = 64  # bytes a thread
-OTHERS = {"attention.cu", "epilogue.cu", "optimizers.cu", "random.cu", "reductions.cu", "rows.cu"}
+OTHERS = {"attention.cu", "epilogue.cu", "hold.cu", "optimizers.cu", "random.cu", "reductions.cu", "rows.cu"}
 
 
 def variants(rung: Rung, every_layout: bool) -> Iterator[tuple[str, ...]]:
@@ -79,6 +79,7 @@ def test_the_generated_operations_compile(dtype: np.dtype, capability: tuple[int
 def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
     require(capability)
     compiled(random.source(), capability)
+    compiled(cuda_compile.read("hold.cu"), capability)
     for defines in ((), ("REAL=double",)):
         compiled(cuda_compile.read("optimizers.cu"), capability, defines)
         dtype = FLOAT64 if defines else FLOAT32

@@ -21,6 +21,7 @@ from minigen.kernels.cuda.launch import (
     elementwise_launch,
     matmul_launch,
     operand,
+    slices_of,
 )
 
 PLAIN = Operand(1000, 1)
@@ -93,6 +94,28 @@ def test_few_tiles_are_made_smaller():
     large, small = (matmul_launch(rung, m, m, 8, PLAIN, PLAIN, processors=100) for m in (1280, 1279 - 128))
     assert (large.block, large.grid) == ((256, 1, 1), (100, 1, 1)) and "WARPS_DOWN=2" in large.defines
     assert (small.block, small.grid) == ((64, 1, 1), (18**2, 1, 1)) and "WARPS_DOWN=1" in small.defines
+
+
+def test_a_long_k_is_shared_out_where_tiles_are_few():
+    warp, plain = RUNGS["warp_tile"], RUNGS["vectorised"]
+    assert [slices_of(warp, 64, n, k, processors=100) for n, k in ((128, 784), (128, 255), (128, 10**6), (64 * 60, 784))
+            ] == [12, 1, 100, 3]  # fmt: skip
+    assert slices_of(plain, 64, 128, 784) == slices_of(warp, 0, 128, 784) == 1
+    launch = matmul_launch(warp, 64, 128, 784, PLAIN, PLAIN, slices=12)
+    assert (launch.grid, launch.block) == ((2, 12, 1), (64, 1, 1))
+    for rung, m in ((plain, 64), (warp, 128 * 128)):
+        with pytest.raises(ValueError, match="no slices of k with tiles of 128 x 128"):
+            matmul_launch(rung, m, m, 784, PLAIN, PLAIN, slices=2)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 300_000))
+def test_slices_come_with_small_tiles_and_leave_no_number_out(m, n, k):
+    """The arithmetic of warp_tile.cu: slices of a whole number of panels, each where the one before ends."""
+    slices = slices_of(RUNGS["warp_tile"], m, n, k)
+    launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, slices=slices)
+    assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * 108)
+    length = ((k - 1) // 8 // slices + 1) * 8 if k else 8
+    assert length * slices >= k and length % 8 == 0
 
 
 def test_macros_of_dtype_and_activation():

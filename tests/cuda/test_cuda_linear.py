@@ -10,7 +10,7 @@ from cuda_matmul_cases import assert_product, matrices
 from cuda_on import on
 
 from minigen.kernels import reference
-from minigen.kernels.cuda.launch import BEST, RUNGS
+from minigen.kernels.cuda.launch import BEST, RUNGS, slices_of
 from minigen.kernels.cuda.linear import ACTIVATIONS, matmul
 
 
@@ -57,6 +57,23 @@ def test_a_rung_without_an_epilogue_is_followed_by_one(
             expected = reference.matmul(a, b, bias=bias, out=before.copy(), **given)
             tolerance = dict(rtol=1e-4, atol=1e-5) if dtype == np.float32 else dict(rtol=1e-12, atol=1e-13)
             np.testing.assert_allclose(machine.numpy(out), expected, **tolerance)
+
+
+@pytest.mark.parametrize("activation", [None, "leaky_relu"])
+def test_a_long_sum_for_few_numbers_is_shared_out(machine: Any, monkeypatch: Any, activation: str | None) -> None:
+    """The discriminator's first layer at a small batch: two tiles of C, and 784 terms."""
+    on(machine, monkeypatch)
+    for m, n, k in ((3, 70, 784), (1, 1, 300)):
+        assert slices_of(RUNGS["warp_tile"], m, n, k) > 1
+        a, b = matrices(m, n, k, np.float32)
+        bias, before = np.linspace(-1, 1, n, dtype=np.float32), np.ones((m, n), np.float32)
+        for accumulate in (False, True):
+            given = dict(activation=activation, slope=0.2, accumulate=accumulate)
+            out = machine.array(before.copy())
+            assert matmul(machine.array(a), machine.array(b), bias=machine.array(bias), out=out, **given) is out
+            expected = reference.matmul(a, b, bias=bias, out=before.copy(), **given)
+            np.testing.assert_allclose(machine.numpy(out), expected, rtol=1e-4, atol=1e-4)
+        assert_product(machine.numpy(matmul(machine.array(a), machine.array(b))), a, b, RUNGS["warp_tile"])
 
 
 STACKS = [((2, 3, 5, 4), (4, 6)), ((3, 5, 4), (3, 4, 6)), ((5, 4), (2, 4, 6)), ((2, 1, 5, 4), (3, 4, 6)),

@@ -96,6 +96,21 @@ def test_large_tiles(machine: Any, rung: Rung, layout: str) -> None:
         assert_product(multiply(machine, rung, a, b, processors=0), a, b, rung)
 
 
+@pytest.mark.parametrize("rung", [pytest.param(r, id=r.name) for r in RUNGS.values() if r.sliced])
+@pytest.mark.parametrize("layout", ["NN", "TN", "NT", "TT"])
+def test_slices_of_k(machine: Any, rung: Rung, layout: str) -> None:
+    """Each slice leaves a matrix of its own, one that has nothing to add zeros; their sum is the product."""
+    for m, n, k, slices in ((1, 1, 1, 2), (5, 66, 40, 3), (65, 3, 17, 4), (7, 9, 0, 2), (33, 34, 65, 9)):
+        a, b = matrices(m, n, k, np.float32)
+        a, b = ONE_STRIDE[layout[0]](a), ONE_STRIDE[layout[1]](b)
+        left, right, out = machine.array(a), machine.array(b), np.full((slices * m, n), np.nan, np.float32)
+        launch = launch_of(rung, left, right, slices=slices)
+        c = machine.array(out)
+        kernel = machine.load(source(rung), launch.defines).get_function("matmul")
+        kernel(launch.grid, launch.block, tuple(arguments(rung, left, right, c)))
+        assert_product(machine.numpy(c).reshape(slices, m, n).sum(0), a, b, rung)
+
+
 @pytest.mark.parametrize("rung", WITH_EPILOGUE)
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])

@@ -82,6 +82,16 @@ def test_infinities_and_nan(machine: Any, monkeypatch: Any) -> None:
     np.testing.assert_array_equal(machine.numpy(reductions.sum_cols(given)), [nan, nan, -inf])
 
 
+def test_more_columns_than_a_grid_holds_are_summed_as_rows(emulated: Any, monkeypatch: Any) -> None:
+    on(emulated(), monkeypatch)
+    assert reductions.MOST_COLUMNS == 32 * 65535
+    x = np.random.default_rng(1).standard_normal((3, 65))
+    whole = reductions.sum(x, 0)
+    monkeypatch.setattr(reductions, "MOST_COLUMNS", 64)
+    monkeypatch.setattr(reductions, "sum_cols", None)
+    np.testing.assert_allclose(reductions.sum(x, 0), whole, rtol=1e-13)
+
+
 AXES = [((7,), 0), ((), None), ((5, 7), 0), ((5, 7), -1), ((33, 3, 9), 1), ((2, 300), 1), ((3, 0), -1), ((0, 3), -1),
         ((1, 1, 40), -1), ((4, 5, 6, 2), -3)]  # fmt: skip
 SEVERAL = [((5, 7), None), ((5, 7), (0, 1)), ((4, 5, 6), (0, 2)), ((4, 5, 6), (-1, -2)), ((4, 5, 6), ()),

@@ -9,9 +9,10 @@ import pytest
 from cuda_on import on
 
 from minigen.kernels import reference
+from minigen.kernels.cpu import rows as cpu_rows
 from minigen.kernels.cuda import attention, rows
 
-CUDA = {**{name: getattr(rows, name) for name in rows.__all__}, **{n: getattr(attention, n) for n in attention.__all__}}
+CUDA = {name: getattr(module, name) for module in (rows, attention) for name in module.__all__}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -53,6 +54,12 @@ def test_attention_agrees_with_the_reference(machine: Any, monkeypatch: Any, cau
             np.testing.assert_allclose(actual, expected, atol=bound, rtol=bound)
 
 
+def added(values: np.ndarray) -> np.ndarray:
+    target = np.zeros((3, values.shape[1]))
+    rows.add_rows(target, np.arange(len(values)) % 3, values)
+    return target
+
+
 def test_the_order_of_threads_does_not_matter(emulated: Any, monkeypatch: Any) -> None:
     rng = np.random.default_rng(1)
     qkv, g, lengths = rng.standard_normal((1, 34, 18)), rng.standard_normal((1, 34, 6)), np.array([30])
@@ -62,8 +69,34 @@ def test_the_order_of_threads_does_not_matter(emulated: Any, monkeypatch: Any) -
         results.append([attention.self_attention(qkv, lengths, heads=2, causal=True).tobytes(),
                         attention.self_attention_grad(g, qkv, lengths, heads=2, causal=True).tobytes(),
                         rows.normalise_rows_grad(g[0], g[0, ::-1].copy(), 0.1).tobytes(),
-                        rows.cross_entropy_grad(g[0, :, 0].copy(), g[0], np.arange(34) % 7 - 1).tobytes()])
+                        rows.cross_entropy_grad(g[0, :, 0].copy(), g[0], np.arange(34) % 7 - 1).tobytes(),
+                        added(g[0]).tobytes()])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_added_in_order(machine: Any, monkeypatch: Any, dtype: type) -> None:
+    """The bits of the CPU's kernel: the same additions one after the other, rows named by none, one or many."""
+    on(machine, monkeypatch)
+    rng = np.random.default_rng(3)
+    for m, n, k in ((1, 1, 1), (5, 3, 40), (7, 33, 12), (4, 2, 0), (3, 0, 2), (3, 257, 5), (4, 2, 600)):
+        target, values = rng.standard_normal((m, n)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        places = rng.integers(-m, m, k).astype(np.int32)
+        ours = machine.array(target.copy())
+        rows.add_rows(ours, machine.array(places), machine.array(values))
+        cpu_rows.add_rows(target, places, values)
+        np.testing.assert_array_equal(machine.numpy(ours), target)
+
+
+def test_rows_that_cannot_be_added_are_refused_and_a_place_outside_is_left_out(emulated: Any, monkeypatch: Any) -> None:
+    on(emulated(), monkeypatch)
+    target = np.zeros((3, 2))
+    rows.add_rows(target, np.array([3, -4, 2]), np.ones((3, 2)))
+    np.testing.assert_array_equal(target, [[0, 0], [0, 0], [1, 1]])
+    with pytest.raises(ValueError, match=r"values \(1, 2\)"):
+        rows.add_rows(target, np.array([0]), np.zeros((2, 2)))
+    with pytest.raises(TypeError, match="float64 expected"):
+        rows.add_rows(target, np.array([0]), np.zeros((1, 2), np.float32))
 
 
 def test_what_does_not_fit_is_refused() -> None:

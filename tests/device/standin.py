@@ -19,6 +19,7 @@ pool and a module that is loaded are errors (CuPy lets its pool give what it has
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,11 @@ def _host(value: Any) -> Any:
     raise _refuse(value)
 
 
+def _in_order(host: Any) -> np.ndarray:
+    """Whatever lies where in the operands: CuPy lays the result of an elementwise function out row by row."""
+    return np.asarray(host, order="C")
+
+
 def _quiet(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     with np.errstate(all="ignore"):  # a GPU does not warn
         return function(*args, **keywords)
@@ -245,8 +251,10 @@ class ndarray:
 
     def set(self, arr: np.ndarray, stream: Any = None) -> None:
         _outside_of_capture("a copy from the host")
-        if not isinstance(arr, np.ndarray) or (arr.shape, arr.dtype) != (self.shape, self.dtype):
-            raise TypeError("Only numpy.ndarray of the same shape and dtype can be set")
+        if not isinstance(arr, np.ndarray) or arr.dtype != self.dtype:
+            raise TypeError(f"{arr.dtype} array cannot be set to {self.dtype} array")
+        if arr.shape != self.shape:
+            raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
         if not self.flags.c_contiguous or not arr.flags.c_contiguous:
             raise RuntimeError("Cannot set to non-contiguous array")
         log.up.append(arr.nbytes)
@@ -360,7 +368,7 @@ def _operator(name: str) -> Callable[..., Any]:
             return NotImplemented
         if name.endswith("matmul__"):
             _not_of_a_library()
-        return _made(lambda: _quiet(getattr(self._host, name), *given))
+        return _made(lambda: _in_order(_quiet(getattr(self._host, name), *given)))
 
     method.__name__ = name
     return method
@@ -386,7 +394,7 @@ class _Ufunc:
         if not any(isinstance(a, ndarray) for a in args):
             raise _refuse(args[0])
         hosts, options = [_host(a) for a in args], {} if dtype is None else {"dtype": dtype}
-        return _made(lambda: _quiet(self._function, *hosts, **options))
+        return _made(lambda: _in_order(_quiet(self._function, *hosts, **options)))
 
     def at(self, a: ndarray, indices: Any, b: Any = None) -> None:
         if self._function is not np.add:
@@ -440,11 +448,11 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> nd
 
 
 def clip(a: ndarray, a_min: Any, a_max: Any) -> ndarray:
-    return _made(lambda: np.clip(a._host, _host(a_min), _host(a_max)))
+    return _made(lambda: _in_order(np.clip(a._host, _host(a_min), _host(a_max))))
 
 
 def where(condition: ndarray, x: Any = None, y: Any = None) -> ndarray:
-    return _made(lambda: np.where(_host(condition), _host(x), _host(y)))
+    return _made(lambda: _in_order(np.where(_host(condition), _host(x), _host(y))))
 
 
 def broadcast_to(array: ndarray, shape: Any) -> ndarray:
@@ -470,6 +478,11 @@ def stack(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
     return _made(lambda: np.stack(hosts, axis=axis))
 
 
+def flatnonzero(a: ndarray) -> ndarray:
+    _outside_of_capture("the number of elements that are not zero")
+    return ndarray(np.flatnonzero(_array(a)))
+
+
 def take_along_axis(a: ndarray, indices: ndarray, axis: Any) -> ndarray:
     return _made(lambda: np.take_along_axis(_array(a), _array(indices), axis))
 
@@ -484,23 +497,43 @@ def _array(value: Any) -> np.ndarray:
     return value._host
 
 
+_MOST_BLOCKS = (2**31 - 1, 65535, 65535)
+
+
+def _beyond(sizes: Sequence[int], most: Sequence[int]) -> bool:
+    return len(sizes) > len(most) or any(a > b for a, b in zip(sizes, most, strict=False))
+
+
+def _typed(kind: type, value: Any) -> None:
+    """CuPy's signature names the type, and takes nothing that is merely like it."""
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+
 class RawModule:
     """A CUDA source, run on the CPU."""
 
-    def __init__(self, code: str, options: Sequence[str] = ()) -> None:
+    def __init__(self, *, code: str, options: tuple[str, ...] = ()) -> None:
         _outside_of_capture("a module that is loaded")
+        _typed(str, code)
+        _typed(tuple, options)
         defines = [option[2:] for option in options if option.startswith("-D")]
         self._module = emulator.Module(code, defines)
 
     def get_function(self, name: str) -> Callable[..., None]:
         kernel = self._module.get_function(name)
 
-        def launch(grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
+        def launch(
+            grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], *, shared_mem: int = 0
+        ) -> None:
             for a in args:
                 if not isinstance(a, ndarray | np.generic):
                     raise _refuse(a)
-            if any(size < 1 for size in (*grid, *block)):
-                raise ValueError(f"cudaErrorInvalidConfiguration: grid {grid}, block {block}")
+            _typed(tuple, grid)
+            _typed(tuple, block)
+            # CuPy would make a 1 of a 0: a block that nobody asked for.
+            if any(size < 1 for size in (*grid, *block)) or _beyond(grid, _MOST_BLOCKS) or math.prod(block) > 1024:
+                raise ValueError(f"CUDA_ERROR_INVALID_VALUE: grid {grid}, block {block}")
             hosts = [a._host if isinstance(a, ndarray) else a for a in args]
             launches.append(name)
             _do(lambda: kernel(grid, block, hosts))
@@ -597,8 +630,8 @@ def _module(name: str, **contents: Any) -> Any:
 _UFUNCS = {name: _Ufunc(getattr(np, name)) for name in (
     "abs", "add", "divide", "isfinite", "isinf", "isnan", "maximum", "minimum", "sign", "sqrt")}  # fmt: skip
 _FUNCTIONS = {f.__name__: f for f in (
-    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, full_like,
-    may_share_memory, stack, take_along_axis, where, zeros, zeros_like)}  # fmt: skip
+    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, flatnonzero,
+    full_like, may_share_memory, stack, take_along_axis, where, zeros, zeros_like)}  # fmt: skip
 
 module = _module(
     "cupy",

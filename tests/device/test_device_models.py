@@ -246,6 +246,15 @@ def test_a_language_models_training_is_the_cpus(gpu: str) -> None:
     np.testing.assert_allclose(ours.next_probabilities(TEXT[0, :8]), theirs.next_probabilities(TEXT[0, :8]), atol=1e-4)
 
 
+def test_a_language_models_loss_as_it_is_written(gpu: str) -> None:
+    rng = np.random.default_rng(0)
+    p, targets = mg.softmax(mg.tensor(rng.normal(size=(2, 3, 5)), dtype="float64")), rng.integers(-1, 5, (2, 3))
+    targets[0, 0] = -1
+    expected = mg.losses.text.cross_entropy_literal(p, targets)
+    found = mg.losses.text.cross_entropy_literal(p.to(gpu), mg.tensor(targets, device=gpu))
+    assert found.device == "gpu" and float(found) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_in_a_language_models_step_the_windows_go_up_and_the_loss_comes_down(standin: Any) -> None:
     ours = gpt(device="gpu")
     ours.train_step(TEXT[:4])

@@ -10,6 +10,7 @@ import pytest
 
 import minigen as mg
 from minigen.backend import device_of, to_device
+from minigen.kernels.cuda import rows
 from minigen.op_cases import cases
 from minigen.tensor import Tensor
 
@@ -115,6 +116,21 @@ def test_random_numbers_have_the_same_bits(gpu: str, dtype: str) -> None:
     p = mg.tensor(np.linspace(0, 1, 50), dtype=dtype)
     assert ours.bernoulli(p.to(gpu)).to("cpu").numpy().tobytes() == theirs.bernoulli(p).numpy().tobytes()
     assert ours.state() == theirs.state()
+
+
+def test_rows_are_added_in_one_order_on_both_devices(gpu: str) -> None:
+    """The gradient of an embedding: the CPU's bits, which atomic additions in any order would not give."""
+    rng = np.random.default_rng(5)
+    i, g = rng.integers(-3, 3, (40, 5)), rng.standard_normal((40, 5, 2, 7)).astype(np.float32)
+    ours, theirs = (mg.ops.scatter_take(mg.tensor(g, device=device), mg.tensor(i, device=device), shape=(3, 2, 7))
+                    for device in (gpu, "cpu"))
+    assert ours.to("cpu").numpy().tobytes() == theirs.numpy().tobytes()
+
+
+def test_more_rows_than_the_kernel_takes_are_added_all_the_same(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MOST_PLACES", 3)
+    g, i = mg.tensor(np.ones((4, 2), np.float32), device=gpu), mg.tensor([0, 1, 1, 2], device=gpu)
+    assert mg.ops.scatter_take(g, i, shape=(3, 2)).to("cpu").numpy().tolist() == [[1, 1], [2, 2], [1, 1]]
 
 
 def test_gradcheck_on_the_gpu(gpu: str) -> None:

@@ -25,6 +25,7 @@ from minigen.errors import DeviceError, GraphError, OutOfMemoryError
 from minigen.kernels.cuda import compile as cuda_compile
 from minigen.kernels.cuda import random
 from minigen.program import graph, report
+from minigen.program.cuda_loops import CudaWriter
 from minigen.program.save import load
 from minigen.program.step import CompiledStep
 
@@ -208,6 +209,14 @@ def test_arguments_may_be_on_the_gpu_and_not_in_order(gpu: str) -> None:
             np.testing.assert_allclose(float(b), (host + 1).sum(), rtol=1e-5)
 
 
+def test_an_argument_without_axes_keeps_having_none(gpu: str) -> None:
+    w = mg.tensor(np.ones(3, np.float32), device=gpu)
+    step = CompiledStep(lambda x: w * x.to("gpu"))
+    for n in range(3):
+        y = step(np.array(n + 1.0, np.float32))
+        np.testing.assert_array_equal(y.to("cpu").data, [n + 1.0] * 3)
+
+
 def test_gradients_that_were_there_are_added_to(gpu: str) -> None:
     results = []
     for compiled in (True, False):
@@ -262,6 +271,15 @@ def test_functions_are_the_eager_ones(gpu: str, function: Any, shape: tuple[int,
             np.testing.assert_array_equal(np.isfinite(ours), np.isfinite(theirs))
             np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
     assert replayed(step)[0].graph is not None
+
+
+def test_places_are_32_bits_wide_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No domain of 2^32 elements fits in a test: the text alone."""
+    writer = object.__new__(CudaWriter)
+    for lengths, kind in (([2**16, 2**16 - 1], "unsigned"), ([2**16, 2**16], "long long")):
+        monkeypatch.setattr(writer, "_lengths", lambda start, stop, n=lengths: n[start:stop], raising=False)
+        assert writer._indices("at_", 0, 2) == [f"const {kind} i = ({kind})at_ / ({kind})(n1);",
+                                                f"const {kind} j = (({kind})at_) % ({kind})n1;"]
 
 
 @pytest.mark.parametrize("seed", range(12))

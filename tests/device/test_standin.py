@@ -46,6 +46,10 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "x.max(initial=)": lambda cupy, x: x.max(initial=0.0),
     "a kernel on numpy": lambda cupy, x: cupy.RawModule(code=KERNEL).get_function("f")((1,), (1,), (HOST,)),
     "a kernel on a Python number": lambda cupy, x: cupy.RawModule(code=KERNEL).get_function("f")((1,), (1,), (1.0,)),
+    "a kernel on a list of blocks": lambda cupy, x: cupy.RawModule(code=KERNEL).get_function("f")([1], (1,), (x,)),
+    "options in a list": lambda cupy, x: cupy.RawModule(code=KERNEL, options=["-DUNUSED=1"]),
+    "code without its name": lambda cupy, x: cupy.RawModule(KERNEL),
+    "set of another dtype": lambda cupy, x: x.set(HOST.astype(np.float64)),
     "len of a number": lambda cupy, x: len(x.sum()),
 }
 KERNEL = 'extern "C" __global__ void f(float *x) { *x = 2; }'
@@ -112,8 +116,25 @@ def test_kernels_run(standin: Any, x: Any) -> None:
 
 
 def test_a_launch_of_nothing_is_an_error_as_it_is_on_a_gpu(standin: Any, x: Any) -> None:
-    with pytest.raises(ValueError, match="cudaErrorInvalidConfiguration"):
-        standin.module.RawModule(code=KERNEL).get_function("f")((0,), (1,), (x,))
+    kernel = standin.module.RawModule(code=KERNEL).get_function("f")
+    for grid, block in (((0,), (1,)), ((1, 65536), (1,)), ((2**31,), (1,)), ((1, 1, 1, 1), (1,)), ((1,), (1025,))):
+        with pytest.raises(ValueError, match="CUDA_ERROR_INVALID_VALUE"):
+            kernel(grid, block, (x,))
+
+
+def test_a_set_array_has_the_shape(standin: Any) -> None:
+    number = standin.module.empty((), np.float32)
+    with pytest.raises(ValueError, match=r"Old shape: \(\), new shape: \(1,\)"):
+        number.set(np.ones(1, np.float32))
+    number.set(np.array(2.0, np.float32))
+    assert number.item() == 2
+
+
+def test_elementwise_results_are_in_order_whatever_the_operands_are(standin: Any, x: Any) -> None:
+    cupy, turned = standin.module, x.T
+    for y in (turned + 1, -turned, cupy.sqrt(turned), cupy.clip(turned, 0, 1), cupy.where(turned > 1, turned, 0.0)):
+        assert y.flags.c_contiguous
+    assert turned.astype("float64").flags.f_contiguous and cupy.zeros_like(turned).flags.f_contiguous
 
 
 # Capture ----------------------------------------------------------------------------------------------------------
@@ -140,6 +161,7 @@ NOT_CAPTURED: dict[str, Callable[[Any, Any], Any]] = {
     "memory from the pool": lambda cupy, x: cupy.get_default_memory_pool().malloc(8),
     "a module": lambda cupy, x: cupy.RawModule(code=KERNEL),
     "waiting": lambda cupy, x: cupy.cuda.get_current_stream().synchronize(),
+    "flatnonzero": lambda cupy, x: cupy.flatnonzero(x),
     "a mask": lambda cupy, x: x[x > 1],
     "nine addresses": lambda cupy, x: cupy.concatenate([x] * 9),
 }

@@ -30,6 +30,9 @@
 #define DEPTH (WORDS * NUMBERS)
 #define THREADS (32 * WARPS_DOWN * WARPS_ACROSS)
 #define QUADS (PANEL * DEPTH / 4 / THREADS)
+// Two blocks on a multiprocessor, one multiplying while the other waits, leave 128 registers a thread: enough for TF32,
+// whose numbers on their way are half as many.
+#define BLOCKS (NUMBERS == 1 && WARPS_DOWN == 2 ? 2 : 1)
 
 #define ALONG_K_STRIDE (WORDS + 4)
 #define ALONG_LINES_STRIDE (PANEL + 8)
@@ -84,7 +87,7 @@ __device__ __forceinline__ void warp_product(
         for (int s = 0; s < 4; s++) multiply(sum[r][s], left[r], right[s]);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) matmul(
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) matmul(
     int m, int n, int k,
     const float *a, long long a_row, long long a_col,
     const float *b, long long b_row, long long b_col,

@@ -6,7 +6,8 @@
 // blocks keeps the panels in the second-level cache. Should gain about 1.1 times, to within reach of cuBLAS.
 //
 // WARPS_DOWN x WARPS_ACROSS warps make the block: 2 x 4 for large C; a launch picks 1 x 2 when C has too few large
-// tiles to keep every multiprocessor busy.
+// tiles to keep every multiprocessor busy. Where k is long beside so small a C, the grid's rows (blockIdx.y) share k out
+// between them, in slices, and leave their sums in matrices of C's size one after the other: epilogue.cu adds them up.
 
 #ifndef A_ALONG_K
 #define A_ALONG_K 1
@@ -43,18 +44,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) matmul(
     int row = warp / WARPS_ACROSS * 64 + lane / 4 * 4;  // and the four rows 32 below
     int col = warp % WARPS_ACROSS * 32 + lane % 4 * 4;  // and the four columns 16 to the right
 
-    place(a_panel[0], fetch(a, a_row, a_col, m, k, i0, 0, A_ALONG_K, false), A_ALONG_K);
-    place(b_panel[0], fetch(b, b_col, b_row, n, k, j0, 0, B_ALONG_K, false), B_ALONG_K);
+    int from = 0, to = k;
+    if (WARPS_DOWN == 1) {
+        int slice = ((k - 1) / DEPTH / (int)gridDim.y + 1) * DEPTH;
+        from = blockIdx.y * slice;
+        to = from + slice < k ? from + slice : k;  // the last slices may be empty
+        c += (long long)blockIdx.y * m * c_row;
+    }
+
+    place(a_panel[0], fetch(a, a_row, a_col, m, to, i0, from, A_ALONG_K, false), A_ALONG_K);
+    place(b_panel[0], fetch(b, b_col, b_row, n, to, j0, from, B_ALONG_K, false), B_ALONG_K);
     __syncthreads();
 
     float sum[8][8] = {};
     int now = 0;
-    for (int p = 0; p < k; p += DEPTH) {
-        bool more = p + DEPTH < k;
+    for (int p = from; p < to; p += DEPTH) {
+        bool more = p + DEPTH < to;
         Quads a_next, b_next;
         if (more) {
-            a_next = fetch(a, a_row, a_col, m, k, i0, p + DEPTH, A_ALONG_K, false);
-            b_next = fetch(b, b_col, b_row, n, k, j0, p + DEPTH, B_ALONG_K, false);
+            a_next = fetch(a, a_row, a_col, m, to, i0, p + DEPTH, A_ALONG_K, false);
+            b_next = fetch(b, b_col, b_row, n, to, j0, p + DEPTH, B_ALONG_K, false);
         }
         #pragma unroll
         for (int q = 0; q < DEPTH; q++)

@@ -296,6 +296,14 @@ template <class T> T exchange(T value, int source, int line) {
     wait(AT_WARP_BARRIER, line);  // nobody overwrites its slot before all have read
     return value;
 }
+inline unsigned ballot(bool vote, int line) {
+    unsigned votes = 0;
+    warp_slots()[lane()].word[0] = vote;
+    wait(AT_WARP_BARRIER, line);
+    for (int i = 0; i < WARP; i++) votes |= (unsigned)warp_slots()[i].word[0] << i;
+    wait(AT_WARP_BARRIER, line);
+    return votes;
+}
 }  // namespace emulation
 
 // Whole warps only: every lane takes part, so the mask must be full.
@@ -303,6 +311,8 @@ template <class T> T exchange(T value, int source, int line) {
 #define __shfl_xor_sync(mask, value, bits) emulation::exchange(value, emulation::lane() ^ (bits), __LINE__)
 #define __shfl_down_sync(mask, value, by) emulation::exchange(value, emulation::lane() + (int)(by), __LINE__)
 #define __shfl_up_sync(mask, value, by) emulation::exchange(value, emulation::lane() - (int)(by), __LINE__)
+
+#define __ballot_sync(mask, vote) emulation::ballot(vote, __LINE__)
 
 // --- arithmetic -------------------------------------------------------------------------------------------------
 
@@ -318,6 +328,7 @@ static inline unsigned __float_as_uint(float x) { return bits_as<unsigned>(x); }
 static inline float __uint_as_float(unsigned x) { return bits_as<float>(x); }
 static inline long long __double_as_longlong(double x) { return bits_as<long long>(x); }
 static inline double __longlong_as_double(long long x) { return bits_as<double>(x); }
+static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
