@@ -48,7 +48,6 @@ _INF, _NAN = _F(np.inf), _F(np.nan)
 # Bits of a float32: 1 of sign, 8 of exponent (offset 127), 23 of mantissa.
 _MANTISSA_WIDTH = _I(23)
 _MANTISSA = _I(0x007FFFFF)
-_EXPONENT_OFFSET = _I(127)
 _SIGN = _I(-0x80000000)
 _UPPER_12 = _I(-0x1000)  # drops 12 of the mantissa's bits: the square of what is left is exact
 
@@ -65,9 +64,9 @@ def _from_bits(n: Any) -> Any:
 
 # --- exponentials: x = k ln 2 + r, |r| <= ln(2) / 2, e^x = 2^k e^r ------------------------------------------------
 
-# Adding 1.5 * 2^23 leaves no room for a fraction: the sum's low bits are the nearest integer.
-_ROUNDER = _F(12582912.0)
-_ROUNDER_BITS = _I(0x4B400000)
+# Adding 1.5 * 2^23 leaves no room for a fraction: the sum's low bits are the nearest integer, and moved up by 23 they
+# are the exponent of a power of two. With 1.5 * 2^23 + 127 + n it is that of 2^(k + n): the offset costs nothing.
+_ROUNDER = 12582912.0
 _LOG2_E = _F(1.4426950408889634)
 _LN2_HIGH = _F(0.693359375)  # 10 bits: k * _LN2_HIGH is exact
 _LN2_LOW = _F(-2.1219444005469057e-4)
@@ -76,11 +75,6 @@ _EXP_LOWEST, _EXP_HIGHEST = _F(-104.0), _F(89.0)  # beyond: 0 and infinity
 # (e^r - 1 - r) / r^2 for |r| <= 0.35; error of e^r 2^-28.
 _E2, _E3, _E4 = _F(0.49999994), _F(0.16666515), _F(0.041668456)
 _E5, _E6 = _F(0.008369419), _F(0.0013813178)
-
-
-def _rounded_quotient(x: Any) -> Any:
-    """k = round(x / ln 2), as the float k + 1.5 * 2^23."""
-    return x * _LOG2_E + _ROUNDER
 
 
 def _remainder(x: Any, k: Any) -> Any:
@@ -94,16 +88,25 @@ def _expm1_of_remainder(r: Any) -> Any:
     return r * r * p + r
 
 
-def _two_to(n: Any) -> Any:
-    """2^n for an int32 -126 <= n <= 127."""
-    return _from_bits((n + _EXPONENT_OFFSET) << _MANTISSA_WIDTH)
+def _times_exp_of_remainder(scale: Any, r: Any) -> Any:
+    """scale e^r = scale r (1 + r / 2 + ...) + scale, the last product and the last sum rounded at once."""
+    q = ((((_E6 * r + _E5) * r + _E4) * r + _E3) * r + _E2) * r + _ONE
+    return scale * r * q + scale
+
+
+def _power_of_two(bits: Any) -> Any:
+    """The power of two whose exponent, with its offset, the lowest 8 of these bits are."""
+    return _from_bits(bits << _MANTISSA_WIDTH)
+
+
+_TWICE = _F(_ROUNDER + 254.0)
 
 
 def _exp_of(r: Any, rounded: Any) -> Any:
     """2^k e^r, in two factors so that k may be -150 (subnormal results) and 128 (infinity)."""
-    n = _I(_bits(rounded) - _ROUNDER_BITS)
+    n = _bits(rounded)
     half = _I(n >> _I(1))
-    return (_ONE + _expm1_of_remainder(r)) * _two_to(half) * _two_to(_I(n - half))
+    return _times_exp_of_remainder(_power_of_two(half), r) * _power_of_two(_I(n - half))
 
 
 def _clamped_for_exp(x: Any) -> Any:
@@ -114,15 +117,28 @@ def _clamped_for_exp(x: Any) -> Any:
 def exp(x: Any) -> Any:
     """y = e^x."""
     c = _clamped_for_exp(x)
-    rounded = _rounded_quotient(c)
-    return _exp_of(_remainder(c, rounded - _ROUNDER), rounded)
+    rounded = c * _LOG2_E + _TWICE
+    return _exp_of(_remainder(c, rounded - _TWICE), rounded)
 
 
 def _exp_of_sum(high: Any, low: Any) -> Any:
     """e^(high + low) for a `low` that would be lost in the sum."""
     c = _clamped_for_exp(high)
-    rounded = _rounded_quotient(c)
-    return _exp_of(_remainder(c, rounded - _ROUNDER) + low, rounded)
+    rounded = c * _LOG2_E + _TWICE
+    return _exp_of(_remainder(c, rounded - _TWICE) + low, rounded)
+
+
+_RAISED = _F(_ROUNDER + 127.0 + 64.0)
+_LOWERED = _F(_ROUNDER + 127.0 - 64.0)
+_TWO_TO_MINUS_64 = _F(2.0**-64)
+
+
+def _exp_of_negative(x: Any) -> Any:
+    """e^x for x <= 0: 2^64 e^x has an exponent for every k, and one more product brings the subnormal results."""
+    c = _EXP_LOWEST if x < _EXP_LOWEST else x
+    rounded = c * _LOG2_E + _RAISED
+    r = _remainder(c, rounded - _RAISED)
+    return _times_exp_of_remainder(_power_of_two(_bits(rounded)), r) * _TWO_TO_MINUS_64
 
 
 def _with_sign_of(y: Any, x: Any) -> Any:
@@ -130,41 +146,41 @@ def _with_sign_of(y: Any, x: Any) -> Any:
     return _from_bits(_bits(y) | (_bits(x) & _SIGN))
 
 
-_TANH_HIGHEST = _F(10.0)  # tanh(10) rounds to 1
-_TWO_LOG2_E = _F(2.0 * 1.4426950408889634)
-_HALF_LN2_HIGH, _HALF_LN2_LOW = _HALF * _LN2_HIGH, _HALF * _LN2_LOW
-
-# (e^2r - 1) / 2 = r + r^2 (H2 + H3 r + ...) for |r| <= ln(2) / 4: the same fit, each coefficient times a power of two.
-_H2, _H3, _H4, _H5, _H6 = _F(2.0) * _E2, _F(4.0) * _E3, _F(8.0) * _E4, _F(16.0) * _E5, _F(32.0) * _E6
+_TANH_HIGHEST = _F(20.0)  # tanh(10) rounds to 1
+_LN2 = _F(0.6931471805599453)  # its error, times the few k that are left, is small beside the rounding of the result
+_LESS_ONE = _F(_ROUNDER + 127.0 - 1.0)
 
 
 def tanh(x: Any) -> Any:
     """y = (e^2x - 1) / (e^2x + 1) = v / (v + 1), v = (e^(2|x|) - 1) / 2: no cancellation at 0, as v keeps its digits.
 
-    With 2|x| = k ln 2 + 2 r, v = 2^k (e^2r - 1) / 2 + (2^k - 1) / 2. The polynomial is summed in pairs: a vector waits
-    for fewer multiply-adds in a row.
+    With 2|x| = k ln 2 + r, v = 2^(k - 1) (e^r - 1) + (2^(k - 1) - 1/2).
     """
-    a = abs(x)
-    c = _TANH_HIGHEST if a > _TANH_HIGHEST else a
-    rounded = c * _TWO_LOG2_E + _ROUNDER
-    k = rounded - _ROUNDER
-    r = (c - k * _HALF_LN2_HIGH) - k * _HALF_LN2_LOW
-    scale = _two_to(_I(_bits(rounded) - _ROUNDER_BITS))
-    square = r * r
-    p = ((_H6 * r + _H5) * square + (_H4 * r + _H3)) * r + _H2
-    v = scale * (square * p + r) + (scale * _HALF - _HALF)
+    twice = abs(x) + abs(x)
+    c = _TANH_HIGHEST if twice > _TANH_HIGHEST else twice
+    rounded = c * _LOG2_E + _LESS_ONE
+    scale = _power_of_two(_bits(rounded))
+    v = scale * _expm1_of_remainder(c - (rounded - _LESS_ONE) * _LN2) + (scale - _HALF)
     y = v / (v + _ONE)
     return _with_sign_of(y if v > _ONE else v - v * y, x)
 
 
-_SIGMOID_TAIL = _F(-1.5)  # from here on e - e^2 / (1 + e) loses less to rounding than e / (1 + e)
+_MINUS_LOG2_E = _F(-1.4426950408889634)
+_SIGMOID_LOWEST, _SIGMOID_HIGHEST = _F(-104.0), _F(40.0)  # beyond: 0 and 1
 
 
 def sigmoid(x: Any) -> Any:
-    """y = 1 / (1 + e^-x); left of 0 as e^x / (1 + e^x), which keeps the digits of the tail."""
-    e = exp(-abs(x))
-    y = (_ONE if x >= _ZERO else e) / (_ONE + e)
-    return e - e * y if x < _SIGMOID_TAIL else y
+    """y = 1 / (1 + e^-x) = s / (s + s e^-x), s = 2^-64: e^-x then overflows nowhere, and y becomes subnormal in time.
+
+    With -x = k ln 2 + r and t = 2^k s, the denominator is t + (t (e^r - 1) + s). As t (e^r - 1) + (t + s) it would lose
+    a whole unit where s is half of one of t, at x = -16.7.
+    """
+    above = _SIGMOID_LOWEST if x < _SIGMOID_LOWEST else x
+    c = _SIGMOID_HIGHEST if above > _SIGMOID_HIGHEST else above
+    rounded = c * _MINUS_LOG2_E + _LOWERED
+    scale = _power_of_two(_bits(rounded))
+    e = _expm1_of_remainder(_remainder(-c, rounded - _LOWERED))
+    return _TWO_TO_MINUS_64 / (scale + (scale * e + _TWO_TO_MINUS_64))
 
 
 # --- logarithms: x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), ln x = k ln 2 + ln(1 + f) -----------------------
@@ -213,27 +229,26 @@ def log1p(x: Any) -> Any:
     return x if u == _ONE or u == _INF else y
 
 
-# (ln((1 + s) / (1 - s)) - 2 s) / s^3 in s^2, 0 <= s <= 1/3; relative error of the logarithm 2^-33.
-_A3, _A5, _A7 = _F(0.66666675), _F(0.39998877), _F(0.2861688)
-_A9, _A11 = _F(0.21427684), _F(0.24300857)
+# (ln((1 + s) / (1 - s)) - 2 s) / s^3 in s^2, 0 <= s <= 1/3; relative error of the logarithm 2^-27.7.
+_A3, _A5, _A7, _A9 = _F(0.6666642), _F(0.40021527), _F(0.28001806), _F(0.28011987)
 
 
 def _log1p_of_unit(e: Any) -> Any:
     """ln(1 + e) for 0 <= e <= 1, with s = e / (2 + e): 2 atanh(s) = 2 s + s^3 P(s^2), and 2 s = e - s e."""
     s = e / (_TWO + e)
     z = s * s
-    p = (((_A11 * z + _A9) * z + _A7) * z + _A5) * z + _A3
+    p = ((_A9 * z + _A7) * z + _A5) * z + _A3
     return e - s * (e - z * p)
 
 
 def softplus(x: Any) -> Any:
     """y = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)."""
-    return (x if x > _ZERO else _ZERO) + _log1p_of_unit(exp(-abs(x)))
+    return (x if x > _ZERO else _ZERO) + _log1p_of_unit(_exp_of_negative(-abs(x)))
 
 
 def bernoulli_nll(logit: Any, x: Any) -> Any:
     """y = ln(1 + e^logit) - x logit = max(logit, 0) - x logit + ln(1 + e^-|logit|): exact where x is 0 or 1."""
-    return ((logit if logit > _ZERO else _ZERO) - x * logit) + _log1p_of_unit(exp(-abs(logit)))
+    return ((logit if logit > _ZERO else _ZERO) - x * logit) + _log1p_of_unit(_exp_of_negative(-abs(logit)))
 
 
 # --- the normal distribution ----------------------------------------------------------------------------------------
@@ -256,7 +271,7 @@ def erf(x: Any) -> Any:
     inner = x * p + x
     c = _ERF_HIGHEST if a > _ERF_HIGHEST else a
     q = ((((((_B7 * c + _B6) * c + _B5) * c + _B4) * c + _B3) * c + _B2) * c + _B1) * c + _B0
-    outer = _with_sign_of(_ONE - exp(q), x)
+    outer = _with_sign_of(_ONE - _exp_of_negative(q), x)
     return inner if a < _ONE else outer
 
 
@@ -329,13 +344,14 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 HELPERS: tuple[Callable[..., Any], ...] = (
     _bits,
     _from_bits,
-    _rounded_quotient,
     _remainder,
     _expm1_of_remainder,
-    _two_to,
+    _times_exp_of_remainder,
+    _power_of_two,
     _exp_of,
     _clamped_for_exp,
     _exp_of_sum,
+    _exp_of_negative,
     _with_sign_of,
     _exponent_bits,
     _log_of_parts,

@@ -37,7 +37,6 @@ _ZERO, _HALF, _ONE, _TWO = _F(0.0), _F(0.5), _F(1.0), _F(2.0)
 
 # Bits of a float64: 1 of sign, 11 of exponent (offset 1023), 52 of mantissa.
 _MANTISSA_WIDTH = _I(52)
-_EXPONENT_OFFSET = _I(1023)
 _SIGN = _I(-0x8000000000000000)
 
 
@@ -53,9 +52,9 @@ def _from_bits(n: Any) -> Any:
 
 # --- exponentials: x = k ln 2 + r, |r| <= ln(2) / 2, e^x = 2^k e^r ------------------------------------------------
 
-# Adding 1.5 * 2^52 leaves no room for a fraction: the sum's low bits are the nearest integer.
-_ROUNDER = _F(6755399441055744.0)
-_ROUNDER_BITS = _I(0x4338000000000000)
+# Adding 1.5 * 2^52 leaves no room for a fraction: the sum's low bits are the nearest integer, and moved up by 52 they
+# are the exponent of a power of two. With 1.5 * 2^52 + 1023 + n it is that of 2^(k + n).
+_ROUNDER = 6755399441055744.0
 _LOG2_E = _F(1.4426950408889634)
 _LN2_HIGH = _F(0.6931471803691238)  # 33 bits: k * _LN2_HIGH is exact
 _LN2_LOW = _F(1.9082149292705877e-10)
@@ -68,61 +67,92 @@ _E8, _E9 = _F(2.480149299933979e-05), _F(2.7557586669932623e-06)
 _E10, _E11 = _F(2.763028696109763e-07), _F(2.500002853511047e-08)
 
 
-def _rounded_quotient(x: Any) -> Any:
-    """k = round(x / ln 2), as the float k + 1.5 * 2^52."""
-    return x * _LOG2_E + _ROUNDER
-
-
 def _remainder(x: Any, k: Any) -> Any:
     """r = x - k ln 2, with ln 2 in two parts."""
     return (x - k * _LN2_HIGH) - k * _LN2_LOW
 
 
+def _tail_of_remainder(r: Any) -> Any:
+    """(e^r - 1 - r) / r^2 for |r| <= ln(2) / 2."""
+    p = ((((_E11 * r + _E10) * r + _E9) * r + _E8) * r + _E7) * r + _E6
+    return (((p * r + _E5) * r + _E4) * r + _E3) * r + _E2
+
+
 def _expm1_of_remainder(r: Any) -> Any:
     """e^r - 1 for |r| <= ln(2) / 2."""
-    p = ((((_E11 * r + _E10) * r + _E9) * r + _E8) * r + _E7) * r + _E6
-    p = (((p * r + _E5) * r + _E4) * r + _E3) * r + _E2
-    return r * r * p + r
+    return r * r * _tail_of_remainder(r) + r
 
 
-def _two_to(n: Any) -> Any:
-    """2^n for an int64 -1022 <= n <= 1023."""
-    return _from_bits((n + _EXPONENT_OFFSET) << _MANTISSA_WIDTH)
+def _times_exp_of_remainder(scale: Any, r: Any) -> Any:
+    """scale e^r = scale r (1 + r / 2 + ...) + scale, the last product and the last sum rounded at once."""
+    return scale * r * (_tail_of_remainder(r) * r + _ONE) + scale
+
+
+def _power_of_two(bits: Any) -> Any:
+    """The power of two whose exponent, with its offset, the lowest 11 of these bits are."""
+    return _from_bits(bits << _MANTISSA_WIDTH)
+
+
+_TWICE = _F(_ROUNDER + 2046.0)
 
 
 def exp(x: Any) -> Any:
-    """y = e^x = 2^k e^r, in two factors so that k may be -1076 (subnormal results) and 1024 (infinity)."""
-    low = _EXP_LOWEST if x < _EXP_LOWEST else x
-    c = _EXP_HIGHEST if low > _EXP_HIGHEST else low
-    rounded = _rounded_quotient(c)
-    n = _I(_bits(rounded) - _ROUNDER_BITS)
+    """y = e^x; 2^k is two factors, so that k may be -1076 (subnormal results) and 1024 (infinity)."""
+    above = _EXP_LOWEST if x < _EXP_LOWEST else x
+    c = _EXP_HIGHEST if above > _EXP_HIGHEST else above
+    rounded = c * _LOG2_E + _TWICE
+    n = _bits(rounded)
     half = _I(n >> _I(1))
-    return (_ONE + _expm1_of_remainder(_remainder(c, rounded - _ROUNDER))) * _two_to(half) * _two_to(_I(n - half))
+    r = _remainder(c, rounded - _TWICE)
+    return _times_exp_of_remainder(_power_of_two(half), r) * _power_of_two(_I(n - half))
+
+
+_RAISED = _F(_ROUNDER + 1023.0 + 512.0)
+_LOWERED = _F(_ROUNDER + 1023.0 - 512.0)
+_TWO_TO_MINUS_512 = _F(2.0**-512)
+
+
+def _exp_of_negative(x: Any) -> Any:
+    """e^x for x <= 0: 2^512 e^x has an exponent for every k, and one more product brings the subnormal results."""
+    c = _EXP_LOWEST if x < _EXP_LOWEST else x
+    rounded = c * _LOG2_E + _RAISED
+    r = _remainder(c, rounded - _RAISED)
+    return _times_exp_of_remainder(_power_of_two(_bits(rounded)), r) * _TWO_TO_MINUS_512
 
 
 _TANH_HIGHEST = _F(40.0)  # tanh(20) rounds to 1
+_LESS_ONE = _F(_ROUNDER + 1023.0 - 1.0)
 
 
 def tanh(x: Any) -> Any:
-    """y = (e^2x - 1) / (e^2x + 1) = w / (w + 2), w = e^(2|x|) - 1: no cancellation at 0, as w keeps its digits."""
-    a = abs(x) * _TWO
-    c = _TANH_HIGHEST if a > _TANH_HIGHEST else a
-    rounded = _rounded_quotient(c)
-    scale = _two_to(_I(_bits(rounded) - _ROUNDER_BITS))
-    w = scale * _expm1_of_remainder(_remainder(c, rounded - _ROUNDER)) + (scale - _ONE)
-    y = w / (w + _TWO)
-    half = _HALF * w
-    return _from_bits(_bits(y if w > _TWO else half - half * y) | (_bits(x) & _SIGN))
+    """y = (e^2x - 1) / (e^2x + 1) = v / (v + 1), v = (e^(2|x|) - 1) / 2: no cancellation at 0, as v keeps its digits.
+
+    With 2|x| = k ln 2 + r, v = 2^(k - 1) (e^r - 1) + (2^(k - 1) - 1/2).
+    """
+    twice = abs(x) + abs(x)
+    c = _TANH_HIGHEST if twice > _TANH_HIGHEST else twice
+    rounded = c * _LOG2_E + _LESS_ONE
+    scale = _power_of_two(_bits(rounded))
+    v = scale * _expm1_of_remainder(_remainder(c, rounded - _LESS_ONE)) + (scale - _HALF)
+    y = v / (v + _ONE)
+    return _from_bits(_bits(y if v > _ONE else v - v * y) | (_bits(x) & _SIGN))
 
 
-_SIGMOID_TAIL = _F(-1.0)  # from here on e - e^2 / (1 + e) loses less to rounding than e / (1 + e)
+_MINUS_LOG2_E = _F(-1.4426950408889634)
+_SIGMOID_LOWEST, _SIGMOID_HIGHEST = _F(-746.0), _F(40.0)  # beyond: 0 and 1
 
 
 def sigmoid(x: Any) -> Any:
-    """y = 1 / (1 + e^-x); left of 0 as e^x / (1 + e^x), which keeps the digits of the tail."""
-    e = exp(-abs(x))
-    y = (_ONE if x >= _ZERO else e) / (_ONE + e)
-    return e - e * y if x < _SIGMOID_TAIL else y
+    """y = 1 / (1 + e^-x) = s / (s + s e^-x), s = 2^-512: e^-x then overflows nowhere, and y becomes subnormal in time.
+
+    With -x = k ln 2 + r and t = 2^k s, the denominator is t + (t (e^r - 1) + s).
+    """
+    above = _SIGMOID_LOWEST if x < _SIGMOID_LOWEST else x
+    c = _SIGMOID_HIGHEST if above > _SIGMOID_HIGHEST else above
+    rounded = c * _MINUS_LOG2_E + _LOWERED
+    scale = _power_of_two(_bits(rounded))
+    e = _expm1_of_remainder(_remainder(-c, rounded - _LOWERED))
+    return _TWO_TO_MINUS_512 / (scale + (scale * e + _TWO_TO_MINUS_512))
 
 
 # (ln((1 + s) / (1 - s)) - 2 s) / s^3 in s^2, 0 <= s <= 1/3; relative error of the logarithm 2^-59.
@@ -143,12 +173,12 @@ def _log1p_of_unit(e: Any) -> Any:
 
 def softplus(x: Any) -> Any:
     """y = ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)."""
-    return (x if x > _ZERO else _ZERO) + _log1p_of_unit(exp(-abs(x)))
+    return (x if x > _ZERO else _ZERO) + _log1p_of_unit(_exp_of_negative(-abs(x)))
 
 
 def bernoulli_nll(logit: Any, x: Any) -> Any:
     """y = ln(1 + e^logit) - x logit = max(logit, 0) - x logit + ln(1 + e^-|logit|): exact where x is 0 or 1."""
-    return ((logit if logit > _ZERO else _ZERO) - x * logit) + _log1p_of_unit(exp(-abs(logit)))
+    return ((logit if logit > _ZERO else _ZERO) - x * logit) + _log1p_of_unit(_exp_of_negative(-abs(logit)))
 
 
 # --- logarithms and the normal distribution, by the C library -----------------------------------------------------
@@ -199,10 +229,12 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 HELPERS: tuple[Callable[..., Any], ...] = (
     _bits,
     _from_bits,
-    _rounded_quotient,
     _remainder,
+    _tail_of_remainder,
     _expm1_of_remainder,
-    _two_to,
+    _times_exp_of_remainder,
+    _power_of_two,
+    _exp_of_negative,
     _log1p_of_unit,
 )
 """What the formulas are made of: a compiler of formulas must know these as well."""

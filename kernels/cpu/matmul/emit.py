@@ -130,6 +130,14 @@ class Vectors:
             return self._call(f"llvm.fma.{self._suffix}", self.type, [x, y, z])
         return self.builder.fadd(self.builder.fmul(x, y), z)
 
+    def absolute(self, x: Any) -> Any:
+        """|x|."""
+        return self._call(f"llvm.fabs.{self._suffix}", self.type, [x])
+
+    def root(self, x: Any) -> Any:
+        """The square root of x."""
+        return self._call(f"llvm.sqrt.{self._suffix}", self.type, [x])
+
     def leaky_relu(self, x: Any, slope: Any) -> Any:
         """x where x > 0, else slope x, which is what NaN gives too."""
         return self.builder.select(self.builder.fcmp_ordered(">", x, self.zero), x, self.builder.fmul(slope, x))

@@ -1,7 +1,7 @@
 """The epilogue: the activation, applied to a block of C while it is still in the cache.
 
 Reading and writing C once more after the product would cost as much as the product itself where k is small.
-The formulas are those of `scalar` and `scalar64`.
+The formulas are those of `scalar` and `scalar64`, on vectors.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import scalar, scalar64
-from .. import elementwise  # importing it also lets compiled loops call the formulas
+from .. import elementwise
 from ..jit import CONTRACT, jit
 
 __all__ = ["ACTIVATIONS", "LEAKY", "activate", "make_epilogue"]
@@ -26,40 +25,28 @@ ACTIVATIONS = {None: 0, "relu": LEAKY, "leaky_relu": LEAKY, "tanh": 2, "sigmoid"
 applies itself."""
 
 
-def _over_row(formula: Callable[..., Any]) -> Callable[..., None]:
-    @jit(CONTRACT)
-    def over_row(row: Array) -> None:
-        for j in range(row.size):  # over all of a row: that is what the compiler makes vectors of
-            row[j] = formula(row[j])
-
-    return over_row
-
-
 def make_epilogue(dtype: np.dtype) -> Callable[..., None]:
     """epilogue(c, i0, i1, j0, j1, activation, slope): C[i0:i1, j0:j1] = activation(C[i0:i1, j0:j1])."""
-    formulas = (scalar if dtype == np.float32 else scalar64).FORMULAS
-    leaky_formula = formulas["leaky_relu"]
-    tanh, sigmoid, gelu, softplus = (_over_row(formulas[name]) for name in ("tanh", "sigmoid", "gelu", "softplus"))
-
-    @jit(CONTRACT)
-    def leaky_relu(row: Array, slope: Any) -> None:
-        for j in range(row.size):
-            row[j] = leaky_formula(row[j], slope)
+    names = ("leaky_relu", "tanh", "sigmoid", "gelu", "softplus")
+    leaky_relu, tanh, sigmoid, gelu, softplus = (elementwise.row_of(name, dtype) for name in names)
 
     @jit(CONTRACT)
     def epilogue(c: Array, i0: int, i1: int, j0: int, j1: int, activation: int, slope: float) -> None:
-        for i in range(i0, i1):
-            row = c[i, j0:j1]
+        n = c.shape[1]
+        flat = c.reshape(c.size)
+        whole = j1 - j0 == n  # then the rows are one long row: fewer that end within a vector, and none waits for another
+        for i in range(i0, i0 + 1 if whole else i1):
+            row = flat[i * n : i1 * n] if whole else flat[i * n + j0 : i * n + j1]
             if activation == LEAKY:
-                leaky_relu(row, c.dtype.type(slope))
+                leaky_relu(row, slope, row)
             elif activation == 2:
-                tanh(row)
+                tanh(row, row)
             elif activation == 3:
-                sigmoid(row)
+                sigmoid(row, row)
             elif activation == 4:
-                gelu(row)
+                gelu(row, row)
             elif activation == 5:
-                softplus(row)
+                softplus(row, row)
 
     return epilogue
 
