@@ -34,7 +34,7 @@ def make_epilogue(dtype: np.dtype) -> Callable[..., None]:
     def epilogue(c: Array, i0: int, i1: int, j0: int, j1: int, activation: int, slope: float) -> None:
         n = c.shape[1]
         flat = c.reshape(c.size)
-        whole = j1 - j0 == n  # then the rows are one long row: fewer that end within a vector, and none waits for another
+        whole = j1 - j0 == n  # then the rows are one long row: fewer ends within a vector, and none waits for another
         for i in range(i0, i0 + 1 if whole else i1):
             row = flat[i * n : i1 * n] if whole else flat[i * n + j0 : i * n + j1]
             if activation == LEAKY:
