@@ -54,13 +54,15 @@ class Memory:
     limit: int = 2**62
     used: int = 0
     pooled: dict[int, int] = field(default_factory=dict)  # how many blocks of each size
+    kept: int = 0  # their bytes: counted along, because arrays die, and change `pooled`, in the middle of a sum over it
     emptied: int = 0
     peak: int = 0  # the most that was in use
 
     def allocate(self, size: int) -> None:
         if self.pooled.get(size):
             self.pooled[size] -= 1
-        elif self.used + sum(bytes_ * count for bytes_, count in self.pooled.items()) + size > self.limit:
+            self.kept -= size
+        elif self.used + self.kept + size > self.limit:
             raise OutOfMemoryError(f"Out of memory allocating {size} bytes (allocated so far: {self.used} bytes).")
         self.used += size
         self.peak = max(self.peak, self.used)
@@ -73,9 +75,11 @@ class Memory:
     def free(self, size: int) -> None:
         self.used -= size
         self.pooled[size] = self.pooled.get(size, 0) + 1
+        self.kept += size
 
     def free_all_blocks(self, stream: Any = None) -> None:
         self.pooled.clear()
+        self.kept = 0
         self.emptied += 1
 
 
