@@ -211,6 +211,7 @@ def trained(path, epochs, *, interrupt=None, resume=False, dropout=0.1):
     return model, history
 
 
+@pytest.mark.compiled
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path):
     whole, history = trained(tmp_path / "a", 3)
     trained(tmp_path / "b", 3, interrupt=8)
@@ -230,6 +231,7 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path):
     assert loaded.tokenizer.describe() == TOKENIZER.describe()
 
 
+@pytest.mark.compiled
 def test_it_learns_the_text():
     data, test = parts()
     model = GPT(**{**SMALL, "width": 32, "lr": 5e-3, "steps": 200})

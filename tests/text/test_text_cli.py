@@ -9,6 +9,7 @@ from minigen.cli import main
 from minigen.data import load_text, split_text
 from minigen.models import VAE, load
 
+pytestmark = pytest.mark.compiled  # most of them need a run
 TEXT = "She sells sea shells by the sea shore; the shells she sells are sea shells.\n" * 25
 
 

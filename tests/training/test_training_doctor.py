@@ -45,6 +45,7 @@ def examined(monkeypatch, gan, data, test, steps, out, every=200):
     return {finding.symptom for finding in diagnose(History.read_csv(out / "signs.csv").rows)}, listener.lines
 
 
+@pytest.mark.compiled
 def test_a_discriminator_far_too_fast_saturates_and_starves_a_minimax_generator(mnist, tmp_path, monkeypatch):
     gan = GAN.preset("document", **SMALL, lr=2e-4, lr_discriminator=0.02, form="minimax")
     found, told = examined(monkeypatch, gan, *mnist, 900, tmp_path)
@@ -54,6 +55,7 @@ def test_a_discriminator_far_too_fast_saturates_and_starves_a_minimax_generator(
     assert all(line.removeprefix("doctor: ") in text for line in told if line.startswith("doctor: "))
 
 
+@pytest.mark.compiled
 def test_a_generator_that_draws_one_digit_has_collapsed(mnist, tmp_path, monkeypatch):
     """Its output layer is all bias: a picture of a three, whatever the noise."""
     gan = GAN.preset("document", **SMALL, lr=1e-7)
@@ -65,6 +67,7 @@ def test_a_generator_that_draws_one_digit_has_collapsed(mnist, tmp_path, monkeyp
     assert "their variance is 0% of the data's" in told[0] and "100% of them are taken for class 3" in told[0]
 
 
+@pytest.mark.compiled
 def test_a_discriminator_with_a_hundred_images_learns_them_by_heart(mnist, tmp_path, monkeypatch):
     few = mnist[0].part(np.tile(np.arange(100), 20))  # each twenty times: fewer epochs, each of which is drawn
     found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=0.0), few, mnist[1], 2000, tmp_path)
@@ -72,6 +75,7 @@ def test_a_discriminator_with_a_hundred_images_learns_them_by_heart(mnist, tmp_p
     assert any("knows the training images by heart" in line for line in told)
 
 
+@pytest.mark.compiled
 def test_learning_rates_far_too_high_make_the_losses_swing(mnist, tmp_path, monkeypatch):
     gan = GAN.preset("document", **SMALL, lr=1e-2, lr_discriminator=1e-3)
     found, told = examined(monkeypatch, gan, *mnist, 1800, tmp_path)
@@ -79,6 +83,7 @@ def test_learning_rates_far_too_high_make_the_losses_swing(mnist, tmp_path, monk
     assert any("the discriminator's loss swings by" in line for line in told)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("r1", [2.0, 0.0])
 def test_a_healthy_run_is_left_in_peace(mnist, tmp_path, monkeypatch, r1):
     found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=r1), *mnist, 2500, tmp_path, every=500)
