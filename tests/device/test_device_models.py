@@ -192,10 +192,10 @@ def test_training_is_the_cpus(gpu: str, name: str) -> None:
         np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=2e-4)
     for key, expected in theirs.training_state().items():
         # Where a gradient is zero but for rounding, Adam makes a step of the full lr of it: of few weights, and of the
-        # biases that batch normalisation takes away again.
+        # biases that batch normalisation takes away again, whose drift its running means hold.
         difference = abs(ours.training_state()[key].astype(float) - expected)
         assert np.isfinite(difference).all() and difference.max() <= 8 * 1e-3, key
-        normalised = key.startswith(("model.generator", "model.average")) and key.endswith(".bias")
+        normalised = key.startswith(("model.generator", "model.average")) and key.endswith((".bias", "_mean"))
         assert normalised or (difference > 1e-4).mean() < 0.02, key
     for a, b in zip(ours.evaluate(IMAGES).values(), theirs.evaluate(IMAGES).values(), strict=True):
         assert abs(a - b) <= 1e-3 * abs(b)
