@@ -57,7 +57,7 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
     pack_left = make_packer(make_copy(dtype, tile.rows), tile.rows, make_transpose(dtype, tile.rows), tile.rows)
     one_dot, some_dots = make_dot(dtype, tile, 1), make_dot(dtype, tile, DOT_ROWS)
     epilogue = make_epilogue(dtype)
-    most_rows, most_vectors, width = tile.rows, tile.vectors, tile.width
+    most_rows, low_rows, most_vectors, width = tile.rows, tile.low, tile.vectors, tile.width
     wide = tile.wide + (tile.vectors,) * (tile.rows - len(tile.wide))
 
     @jit(CONTRACT)
@@ -86,7 +86,8 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
             along(c, i0, i1, j0, j1, start, bias, a, b.T, activation, slope)
             return
         m, n, k = i1 - i0, j1 - j0, a.shape[1]
-        tiles = (m + most_rows - 1) // most_rows
+        high = most_rows if how_a or how_b else low_rows
+        tiles = (m + high - 1) // high
         vectors = (n + width - 1) // width
         most = most_vectors if how_b else wide[(m + tiles - 1) // tiles - 1]
         strips = (vectors + most - 1) // most

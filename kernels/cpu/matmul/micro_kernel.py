@@ -5,8 +5,9 @@
 or the leaky ReLU of that, which costs two instructions a vector here and another pass over C anywhere else.
 
 For each p, one row of B is loaded as `vectors` vectors, each element of A's column is broadcast, and rows x vectors
-fused multiply-adds follow: 24 for 11 loads in the 8 x 3 tile, where the plain loop needs two loads and a store for
-each. What it should gain: everything, up to the processor's rate of multiply-adds.
+fused multiply-adds follow: 24 for 10 loads in a tile of 6 x 4, for 11 in one of 8 x 3 (where operands are packed);
+the plain loop needs two loads and a store for each. What it should gain: everything, up to the processor's rate of
+multiply-adds.
 
 Every element of C is one chain of multiply-adds over p = 0, 1, 2 ..., whatever the tile; so the result does not
 depend, in a single bit, on how C is cut into tiles, on where k is cut, or on how many threads share the work.
