@@ -25,6 +25,14 @@ def rng():
 
 
 @pytest.fixture
+def small_images(tmp_path):
+    """A folder with images.npz: 40 images of 6 x 6."""
+    pixels = (np.arange(40 * 36).reshape(40, 6, 6) * 37 % 251).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels)
+    return tmp_path
+
+
+@pytest.fixture
 def leaf(rng):
     """leaf(2, 3): a tensor of that shape that requires grad, of other standard normal values at every call."""
 

@@ -3,7 +3,6 @@
 import json
 import shlex
 
-import numpy as np
 import pytest
 
 from minigen.cli import main
@@ -14,12 +13,10 @@ FILE = "--data images.npz --batch-size 16"
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys):
+def train(small_images, monkeypatch, capsys):
     """train("vae --augment shift=1") -> (exit code, stdout, stderr), in a folder with 40 images of 6 x 6."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(small_images)
     monkeypatch.delenv("MINIGEN_TRACEBACK", raising=False)
-    pixels = (np.arange(40 * 36).reshape(40, 6, 6) * 37 % 251).astype(np.uint8)
-    np.savez(tmp_path / "images.npz", images=pixels)
 
     def run(words):
         capsys.readouterr()
@@ -29,7 +26,6 @@ def train(tmp_path, monkeypatch, capsys):
         return code, captured.out, captured.err
 
     return run
-
 
 
 def test_every_step_by_its_name():

@@ -4,19 +4,16 @@ import csv
 import json
 import shlex
 
-import numpy as np
 import pytest
 
 from minigen.cli import main
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys):
+def train(small_images, monkeypatch, capsys):
     """train("vae --kl-target 5") -> (exit code, stdout, stderr), on 40 images of 6 x 6 in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(small_images)
     monkeypatch.delenv("MINIGEN_TRACEBACK", raising=False)
-    pixels = (np.arange(40 * 36).reshape(40, 6, 6) * 37 % 251).astype(np.uint8)
-    np.savez(tmp_path / "images.npz", images=pixels)
 
     def run(words):
         capsys.readouterr()
