@@ -280,10 +280,12 @@ def _heads(qkv: Array, lengths: Array, heads: int, causal: bool) -> tuple[Array,
     return q, k, v, p / np.maximum(p.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
+def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool,
+                   queries: tuple[int, int] | None = None) -> Array:
     """y_i = sum_j p_ij v_j, p_i = softmax over the seen j of q_i . k_j / sqrt(D) (Vaswani et al. 2017, equation 1)."""
     _, _, v, p = _heads(qkv, lengths, heads, causal)
-    return np.swapaxes(p @ v, 1, 2).reshape(*qkv.shape[:2], qkv.shape[2] // 3).astype(qkv.dtype)
+    y = np.swapaxes(p @ v, 1, 2).reshape(*qkv.shape[:2], qkv.shape[2] // 3).astype(qkv.dtype)
+    return y[:, slice(*(queries or (None,)))]
 
 
 def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:

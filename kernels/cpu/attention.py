@@ -40,8 +40,8 @@ __all__ = ["self_attention", "self_attention_grad", "self_attention_grad_into", 
 Array = NDArray[Any]
 
 _QUERIES, _KEYS = 16, 128
-"""A block of scores is 8 KiB, in the inner cache. One divides the other, so that under a causal mask a query sees at
-least the first key of each block that it meets; fewer queries compute less that the mask hides."""
+"""A block of scores is 8 KiB, in the inner cache. One divides the other, so that under a causal mask, from query 0 on,
+a query sees at least the first key of each block that it meets; fewer queries compute less that the mask hides."""
 
 _TOGETHER = 4
 """So many keys are taken at once by the loops over a block: vectors then need not wait for each other. What is known of
@@ -200,11 +200,11 @@ def _loops(dtype: np.dtype) -> _Loops:
             differentiate_some(scores[e : e + means.size], slopes[e : e + means.size], shares, means, factor)
 
     @jit(CONTRACT, allocates=True)
-    def forward(qkv: Array, lengths: Array, causal: bool, scale: float, out: Array) -> None:
+    def forward(qkv: Array, lengths: Array, causal: bool, scale: float, first: int, out: Array) -> None:
         factor = qkv.dtype.type(scale)
-        size, time, _, heads, width = qkv.shape
+        size, queries, heads, width = out.shape
         nothing = np.empty(0, qkv.dtype)
-        turned, scores = np.empty((width, time), qkv.dtype), np.zeros((_KEYS, _QUERIES), qkv.dtype)
+        turned, scores = np.empty((width, queries), qkv.dtype), np.zeros((_KEYS, _QUERIES), qkv.dtype)
         block = scores[:, 0:]  # the same numbers, of the type that a part of a larger array has: see `_make_product`
         flat = scores.reshape(scores.size)
         tops, totals, before = (np.empty(_TOGETHER * _QUERIES, qkv.dtype), np.empty(_TOGETHER * _QUERIES, qkv.dtype),
@@ -212,11 +212,11 @@ def _loops(dtype: np.dtype) -> _Loops:
         for b in range(size):
             keys = lengths[b]
             for h in range(heads):
-                q, k, v, y = qkv[b, :, 0, h, :], qkv[b, :, 1, h, :], qkv[b, :, 2, h, :], out[b, :, h, :]
-                turn(q, turned)
-                for i0 in range(0, time, _QUERIES):
-                    m = min(_QUERIES, time - i0)
-                    seen = min(keys, i0 + m) if causal else keys
+                k, v, y = qkv[b, :, 1, h, :], qkv[b, :, 2, h, :], out[b, :, h, :]
+                turn(qkv[b, first : first + queries, 0, h, :], turned)
+                for i0 in range(0, queries, _QUERIES):
+                    m = min(_QUERIES, queries - i0)
+                    seen = min(keys, first + i0 + m) if causal else keys
                     if seen == 0:
                         y[i0 : i0 + m] = 0
                     tops[:], totals[:] = -np.inf, 0
@@ -224,7 +224,7 @@ def _loops(dtype: np.dtype) -> _Loops:
                         n = min(_KEYS, seen - j0)
                         product(block, n, m, FROM_ZERO, k[j0:], turned[:, i0:], width, nothing)
                         if causal:
-                            _hide(scores, n, i0 - j0)
+                            _hide(scores, n, first + i0 - j0)
                         if j0 > 0:
                             before[:] = tops
                         _raise_tops(flat[: n * _QUERIES], tops)
@@ -295,24 +295,30 @@ def _loops(dtype: np.dtype) -> _Loops:
     return _Loops(forward, backward)
 
 
-def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
+def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool,
+                   queries: tuple[int, int] | None = None) -> Array:
     """y_i = sum_j p_ij v_j, p_i = softmax over j of q_i . k_j / sqrt(D): Vaswani et al. 2017, equation 1, by heads.
 
     qkv (N, T, 3 C) holds queries, keys and values side by side, each in `heads` parts of D = C / heads. Sequence b has
-    lengths[b] keys (N,), the others are not looked at; with `causal`, query i sees keys 0 .. i only. Returns (N, T, C);
-    a query that sees no key gives 0. Raises ValueError for shapes that do not fit, TypeError for other dtypes.
+    lengths[b] keys (N,), the others are not looked at; with `causal`, query i sees keys 0 .. i only. Returns (N, T, C),
+    or of `queries` (from, to) alone: (N, to - from, C). A query that sees no key gives 0. Raises ValueError for shapes
+    that do not fit, TypeError for other dtypes.
     """
-    out = np.empty((*qkv.shape[:-1], qkv.shape[-1] // 3), qkv.dtype)
-    self_attention_into(qkv, lengths, out, heads=heads, causal=causal)
+    size, time, _, _, width = _require(qkv, lengths, heads)
+    first, end = _window(queries, time)
+    out = np.empty((size, end - first, heads * width), qkv.dtype)
+    self_attention_into(qkv, lengths, out, heads=heads, causal=causal, queries=queries)
     return out
 
 
-def self_attention_into(qkv: Array, lengths: Array, out: Array, *, heads: int, causal: bool) -> None:
+def self_attention_into(qkv: Array, lengths: Array, out: Array, *, heads: int, causal: bool,
+                        queries: tuple[int, int] | None = None) -> None:
     """`self_attention`, into the memory of `out`, C-contiguous."""
-    shape = _require(qkv, lengths, heads)
-    y = out.reshape(*shape[:2], heads, shape[4])
-    scale = 1 / math.sqrt(max(shape[4], 1))
-    _loops(qkv.dtype).forward(_own(qkv).reshape(shape), _counts(lengths, shape[1]), causal, scale, y)
+    size, time, _, _, width = shape = _require(qkv, lengths, heads)
+    first, end = _window(queries, time)
+    y = out.reshape(size, end - first, heads, width)
+    scale = 1 / math.sqrt(max(width, 1))
+    _loops(qkv.dtype).forward(_own(qkv).reshape(shape), _counts(lengths, time), causal, scale, first, y)
 
 
 def self_attention_grad(g: Array, qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
@@ -346,6 +352,13 @@ def _require(qkv: Array, lengths: Array, heads: int) -> tuple[int, int, int, int
         raise ValueError(f"self_attention: one whole number of keys for each of the {len(qkv)} sequences expected, got "
                          f"lengths {lengths.shape} {lengths.dtype}")
     return (*qkv.shape[:2], 3, heads, qkv.shape[2] // (3 * heads))
+
+
+def _window(queries: tuple[int, int] | None, time: int) -> tuple[int, int]:
+    first, end = queries or (0, time)
+    if not 0 <= first <= end <= time:
+        raise ValueError(f"self_attention: queries from {first} to {end} of {time} positions")
+    return first, end
 
 
 def _own(x: Array) -> Array:

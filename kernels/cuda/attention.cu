@@ -81,27 +81,29 @@ struct Place {
     int lane, warp;
     bool there;
 
-    __device__ __forceinline__ Place(const long long *lengths, long long time, long long heads)
+    __device__ __forceinline__ Place(const long long *lengths, long long time, long long heads, long long first = 0)
     {
         lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         sequence = blockIdx.x / heads, head = blockIdx.x % heads;
-        position = (long long)blockIdx.y * WARPS + warp;
+        position = first + (long long)blockIdx.y * WARPS + warp;
         there = position < time;
         row = (sequence * time * heads + head) * HEAD_WIDTH;  // of position 0, in y
         stride = heads * HEAD_WIDTH;
         keys = lengths[sequence];
-        end = (long long)blockIdx.y * WARPS + WARPS;  // after the block's last position
+        end = first + (long long)blockIdx.y * WARPS + WARPS;  // after the block's last position
     }
 };
 
+// Of the queries first .. last - 1 alone, which are all that `out` has rows for.
 extern "C" __global__ void self_attention(const REAL *qkv, const long long *lengths, REAL *out, long long time,
-                                          long long heads, int causal, REAL scale)
+                                          long long heads, int causal, REAL scale, long long first, long long last)
 {
     __shared__ Tile k, v;
     __shared__ REAL q[WARPS][HEAD_WIDTH];
-    Place at(lengths, time, heads);
+    Place at(lengths, time, heads, first);
+    bool asked = at.position < last;
     const REAL *base = qkv + at.sequence * time * 3 * at.stride + at.head * HEAD_WIDTH;
-    load_row(q[at.warp], base + at.position * 3 * at.stride, at.there);
+    load_row(q[at.warp], base + at.position * 3 * at.stride, asked);
     long long seen = causal && at.end < at.keys ? at.end : at.keys;
     REAL top = minus_infinity(), total = 0, sums[PARTS] = {};
     for (long long j0 = 0; j0 < seen; j0 += TILE) {
@@ -123,7 +125,8 @@ extern "C" __global__ void self_attention(const REAL *qkv, const long long *leng
         total += warp_sum(p);
         add_rows(sums, p, v);
     }
-    if (at.there) store(out + at.row + at.position * at.stride, sums, seen > 0 ? (REAL)1 / total : (REAL)0);
+    long long row = at.sequence * (last - first) + at.position - first;
+    if (asked) store(out + row * at.stride + at.head * HEAD_WIDTH, sums, seen > 0 ? (REAL)1 / total : (REAL)0);
 }
 
 // dQ; and for the other kernel top[N, heads, T] (m), total (l) and mean (sum_j p_ij dP_ij) of every query.

@@ -35,15 +35,21 @@ def source(dtype: np.dtype) -> str:
     return f"{translator.source}\n{cuda_compile.read('attention.cu')}"
 
 
-def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
+def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool,
+                   queries: tuple[int, int] | None = None) -> Array:
     """y_i = sum_j p_ij v_j, p_i = softmax over the seen j of q_i . k_j / sqrt(D), by heads: see `kernels.reference`.
 
-    qkv (N, T, 3 heads D) gives (N, T, heads D). lengths (N,) integers from 0 to T, which is not checked here: that
-    would wait for the GPU. Raises ValueError for shapes that do not fit, TypeError for other dtypes.
+    qkv (N, T, 3 heads D) gives (N, T, heads D), or of `queries` (from, to) alone (N, to - from, heads D). lengths (N,)
+    integers from 0 to T, which is not checked here: that would wait for the GPU. Raises ValueError for shapes that do
+    not fit, TypeError for other dtypes.
     """
     n, time, width = _require("self_attention", qkv, lengths, heads)
-    out = device.empty((n, time, heads * width), qkv.dtype)
-    _start("self_attention", qkv, (n, time, heads, width), causal, [device.contiguous(qkv), _wide(lengths), out])
+    first, end = queries or (0, time)
+    if not 0 <= first <= end <= time:
+        raise ValueError(f"self_attention: queries from {first} to {end} of {time} positions")
+    out = device.empty((n, end - first, heads * width), qkv.dtype)
+    arrays = [device.contiguous(qkv), _wide(lengths), out]
+    _start("self_attention", qkv, (n, time, heads, width), causal, arrays, (first, end))
     return out
 
 
@@ -65,12 +71,14 @@ def _wide(lengths: Array) -> Array:
     return device.contiguous(lengths.astype(np.int64, copy=False))
 
 
-def _start(name: str, qkv: Array, sizes: tuple[int, int, int, int], causal: bool, arrays: list[Array]) -> None:
+def _start(name: str, qkv: Array, sizes: tuple[int, int, int, int], causal: bool, arrays: list[Array],
+           queries: tuple[int, int] | None = None) -> None:
     n, time, heads, width = sizes
-    launch: Launch = reduction_launch(n * heads if qkv.size else 0, -(-time // _POSITIONS))
+    first, end = queries or (0, time)
+    launch: Launch = reduction_launch(n * heads if qkv.size and end > first else 0, -(-(end - first) // _POSITIONS))
     defines = [f"HEAD_WIDTH={width}"] + (["REAL=double"] if qkv.dtype != FLOAT32 else [])
     scale = qkv.dtype.type(1 / math.sqrt(max(width, 1)))
-    numbers = [np.int64(time), np.int64(heads), np.int32(causal), scale]
+    numbers = [np.int64(time), np.int64(heads), np.int32(causal), scale, *map(np.int64, queries or ())]
     device.run(source(qkv.dtype), name, launch.with_defines(*defines), [*arrays, *numbers])
 
 

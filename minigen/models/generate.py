@@ -77,8 +77,11 @@ def next_distribution(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
     if sampling.temperature < _COLDEST:
         return np.eye(x.shape[1])[x.argmax(1)]
     x = (x - x.max(1, keepdims=True)) / sampling.temperature
+    p = np.exp(x)
+    if sampling.top_k is None and sampling.top_p is None:
+        return p / p.sum(1, keepdims=True)
     order = np.argsort(-x, axis=1, kind="stable")
-    p = np.take_along_axis(np.exp(x), order, 1)
+    p = np.take_along_axis(p, order, 1)
     if sampling.top_k is not None:
         p[:, sampling.top_k:] = 0
     p /= p.sum(1, keepdims=True)

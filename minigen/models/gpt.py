@@ -139,7 +139,7 @@ class GPT(GenerativeModel):
     def new_caches(self, size: int) -> list[KeyValueCache]:
         """Empty caches for `size` sequences, one for each block."""
         c = self.config
-        return [KeyValueCache(size, c.heads, c.context, c.width // c.heads, device=self.device) for _ in self.blocks]
+        return [KeyValueCache(size, c.context, c.width, device=self.device) for _ in self.blocks]
 
     def sample(self, n: int = 1, *, seed: int = 0, prompt: str = "", length: int = 500,  # type: ignore[override]
                sampling: Sampling = PLAIN, stop: str | None = None) -> list[str]:

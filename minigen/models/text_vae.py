@@ -285,8 +285,7 @@ class _Given:
 
     def new_caches(self, size: int) -> list[KeyValueCache]:
         c = self.model.config
-        return [KeyValueCache(size, c.heads, 1 + c.context, c.width // c.heads, device=self.model.device)
-                for _ in self.model.decoder]
+        return [KeyValueCache(size, 1 + c.context, c.width, device=self.model.device) for _ in self.model.decoder]
 
     def evaluating(self) -> Any:
         return self.model.evaluating()

@@ -19,23 +19,23 @@ __all__ = ["KeyValueCache", "SelfAttention"]
 class KeyValueCache:
     """The keys and values of the positions that a layer has seen, so that the next one costs one query.
 
-    keys, values: (N, heads, time, D) arrays on `device`, of which the first `length` positions are filled.
+    qkv: (N, time, 3 width) on `device`, the first `length` positions filled: as attention reads them, beside queries
+    that nobody asks for again. ends: (N,), `time` for each, since a causal query sees no further than itself.
     """
 
-    def __init__(self, size: int, heads: int, time: int, width: int, dtype: str = "float32",
-                 device: str = "cpu") -> None:
-        self.keys, self.values = (to_device(np.zeros((size, heads, time, width), dtype), device) for _ in range(2))
+    def __init__(self, size: int, time: int, width: int, dtype: str = "float32", device: str = "cpu") -> None:
+        self.qkv = Tensor(to_device(np.zeros((size, time, 3 * width), dtype), device))
+        self.ends = Tensor(to_device(np.full(size, time), device))
         self.length = 0
 
-    def append(self, keys: Array, values: Array) -> tuple[Array, Array]:
-        """Take in (N, heads, t, D) more; all keys and values until here. ShapeError where they do not fit."""
-        end = self.length + keys.shape[2]
-        if end > self.keys.shape[2]:
-            raise ShapeError(f"the cache holds {self.keys.shape[2]} positions, got {end}: begin a new one")
-        self.keys[:, :, self.length:end] = keys
-        self.values[:, :, self.length:end] = values
+    def append(self, qkv: Array) -> tuple[int, int]:
+        """Take in (N, t, 3 width) more; from where to where they are now. ShapeError where they do not fit."""
+        start, end, time = self.length, self.length + qkv.shape[1], self.qkv.shape[1]
+        if end > time:
+            raise ShapeError(f"the cache holds {time} positions, got {end}: begin a new one")
+        self.qkv.data[:, start:end] = qkv
         self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return start, end
 
 
 class SelfAttention(Module):
@@ -65,24 +65,16 @@ class SelfAttention(Module):
 
     def extend(self, x: Tensor, cache: KeyValueCache) -> Tensor:
         """The same for x (N, t, width) that follows on the positions in `cache`, which takes them in; causal alone."""
-        q, k, v = ops.split_heads(self.qkv(x), self.heads)
-        keys, values = cache.append(k.data, v.data)
-        return self.out(ops.merge_heads(ops.attention(q, Tensor(keys), Tensor(values), _before(x, cache))))
+        new = cache.append(self.qkv(x).data)
+        return self.out(ops.self_attention(cache.qkv, cache.ends, heads=self.heads, causal=True, queries=new))
 
     def weights(self, x: Tensor) -> Tensor:
         """The map of each head, softmax(...): (N, heads, T, T), a row for each query."""
         q, k, _ = ops.split_heads(self.qkv(x), self.heads)
-        return ops.attention_weights(q, k, _mask(np.tri(x.shape[1], dtype=bool), x.device) if self.causal else None)
+        seen = Tensor(to_device(np.tri(x.shape[1], dtype=bool), x.device)) if self.causal else None
+        return ops.attention_weights(q, k, seen)
 
     def describe(self) -> str:
         return f"SelfAttention({self.out.weight.shape[0]}, heads={self.heads}{'' if self.causal else ', causal=False'})"
 
 
-def _before(x: Tensor, cache: KeyValueCache) -> Tensor | None:
-    """(new, length): which keys come before each of the new queries; None where all do."""
-    new = x.shape[1]
-    return _mask(np.tri(new, cache.length, cache.length - new, dtype=bool), x.device) if new > 1 else None
-
-
-def _mask(seen: np.ndarray, device: str) -> Tensor:
-    return Tensor(to_device(seen, device))

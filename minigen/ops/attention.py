@@ -11,9 +11,9 @@ from ..autograd import op
 from ..backend import Array, namespace
 from ..errors import ShapeError
 from ..tensor import Tensor, TensorLike
-from .arithmetic import less, less_equal, where
+from .arithmetic import full_like, less, less_equal, where
 from .reduce import softmax, sum
-from .shape import broadcast_to, reshape, stack, swap_last, transpose
+from .shape import broadcast_to, concatenate, reshape, stack, swap_last, transpose
 
 __all__ = ["attention", "attention_weights", "merge_heads", "self_attention", "self_attention_grad", "split_heads"]
 
@@ -58,18 +58,27 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 @op
-def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool) -> Array:
+def self_attention(qkv: Array, lengths: Array, *, heads: int, causal: bool,
+                   queries: tuple[int, int] | None = None) -> Array:
     """Y = P V, P = softmax(Q K^T / sqrt(D)) in each head, P never stored: qkv (N, T, 3 heads D) gives (N, T, heads D)
 
     dL/dV = P^T G,  dL/dS = P (dP - rows summed of P dP) with dP = G V^T,  dL/dQ = dS K / sqrt(D), dL/dK = dS^T Q / ...
-    Sequence b has keys 0 .. lengths[b] - 1, (N,) integers; with `causal`, query i sees keys up to i.
+    Sequence b has keys 0 .. lengths[b] - 1, (N,) integers; with `causal`, query i sees keys up to i. `queries`
+    (from, to) asks for the Y of these positions alone, (N, to - from, heads D).
     """
-    return kernels.self_attention(qkv, lengths, heads=heads, causal=causal)
+    return kernels.self_attention(qkv, lengths, heads=heads, causal=causal, queries=queries)
 
 
 @self_attention.vjp
-def _(g, y, qkv, lengths, *, heads, causal):
-    return lambda: self_attention_grad(g, qkv, lengths, heads=heads, causal=causal), None
+def _(g, y, qkv, lengths, *, heads, causal, queries=None):
+    def for_qkv() -> Tensor:
+        if queries is None:
+            return self_attention_grad(g, qkv, lengths, heads=heads, causal=causal)
+        none = full_like(qkv[:, :, :g.shape[-1]], value=0.0)  # the cotangent of what was not asked for
+        whole = concatenate(none[:, :queries[0]], g, none[:, queries[1]:], axis=1)
+        return self_attention_grad(whole, qkv, lengths, heads=heads, causal=causal)
+
+    return for_qkv, None
 
 
 @op

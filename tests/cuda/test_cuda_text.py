@@ -45,8 +45,11 @@ def test_attention_agrees_with_the_reference(machine: Any, monkeypatch: Any, cau
         given = [machine.array(a) for a in (g, qkv, lengths)]
         y = machine.numpy(attention.self_attention(*given[1:], heads=heads, causal=causal))
         slope = machine.numpy(attention.self_attention_grad(*given, heads=heads, causal=causal))
+        queries = (t // 3, t - 1)
+        some = machine.numpy(attention.self_attention(*given[1:], heads=heads, causal=causal, queries=queries))
         for actual, expected in (
             (y, reference.self_attention(qkv, lengths, heads=heads, causal=causal)),
+            (some, reference.self_attention(qkv, lengths, heads=heads, causal=causal, queries=queries)),
             (slope, reference.self_attention_grad(g, qkv, lengths, heads=heads, causal=causal)),
         ):
             assert actual.dtype == dtype and actual.shape == expected.shape and np.isfinite(actual).all()
@@ -103,6 +106,8 @@ def test_what_does_not_fit_is_refused() -> None:
     qkv, lengths = np.zeros((2, 4, 12)), np.array([4, 4])
     with pytest.raises(ValueError, match="multiple of 5 heads"):
         attention.self_attention(qkv, lengths, heads=5, causal=True)
+    with pytest.raises(ValueError, match="queries from 3 to 5 of 4 positions"):
+        attention.self_attention(qkv, lengths, heads=2, causal=True, queries=(3, 5))
     with pytest.raises(ValueError, match="one number of keys"):
         attention.self_attention(qkv, lengths[:1], heads=2, causal=True)
     with pytest.raises(ValueError, match="heads 65 wide, at most 64"):

@@ -41,6 +41,11 @@ def cases(dtype: Any) -> Iterator[tuple[str, str, Callable[[Any], Any], list[np.
             def back(k: Any, g: Any, x: Any, i: Any, heads: int = heads, causal: bool = causal) -> Any:
                 return k.self_attention_grad(g, x, i, heads=heads, causal=causal)
 
+            def some(k: Any, x: np.ndarray, i: np.ndarray, heads: int = heads, causal: bool = causal,
+                     queries: tuple[int, int] = (t * 3 // 4, t)) -> Any:
+                return k.self_attention(x, i, heads=heads, causal=causal, queries=queries)
+
             qkv = normal(n, t, 3 * heads * d)
             yield "self_attention", what, forward, [qkv, lengths]
+            yield "self_attention", f"{what}, the last quarter", some, [qkv, lengths]
             yield "self_attention_grad", what, back, [normal(n, t, heads * d), qkv, lengths]

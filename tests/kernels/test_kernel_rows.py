@@ -60,6 +60,9 @@ def test_attention_refuses_what_does_not_fit() -> None:
         kernels.self_attention(qkv, lengths, heads=5, causal=True)
     with pytest.raises(ValueError, match="lengths from 4 to 5, expected 0 to 4"):
         kernels.self_attention(qkv, lengths + [0, 1], heads=2, causal=True)
+    for queries in ((3, 2), (0, 5), (-1, 2)):
+        with pytest.raises(ValueError, match=f"queries from {queries[0]} to {queries[1]} of 4 positions"):
+            kernels.self_attention(qkv, lengths, heads=2, causal=True, queries=queries)
     with pytest.raises(ValueError, match="one whole number of keys"):
         kernels.self_attention(qkv, lengths[:1], heads=2, causal=True)
     with pytest.raises(TypeError, match="float32 or float64"):
@@ -83,6 +86,9 @@ def test_what_a_query_does_not_see_does_not_matter() -> None:
     rng = np.random.default_rng(3)
     qkv, lengths = rng.standard_normal((2, 90, 12)), np.array([90, 40])
     y = kernels.self_attention(qkv, lengths, heads=2, causal=True)
+    for first, end in ((0, 1), (41, 41), (41, 42), (7, 60), (89, 90)):
+        some = kernels.self_attention(qkv, lengths, heads=2, causal=True, queries=(first, end))
+        np.testing.assert_allclose(some, y[:, first:end], rtol=1e-12)
     changed = qkv.copy()
     changed[0, 50:] = rng.standard_normal((40, 12))
     changed[1, 40:, 4:] = np.nan  # keys and values beyond the length

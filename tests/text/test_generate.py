@@ -100,7 +100,7 @@ class Constant:
         return mg.tensor(np.broadcast_to(np.log(self.p), (*tokens.shape, len(self.p))))
 
     def new_caches(self, size):
-        return [mg.nn.KeyValueCache(size, 1, 4, 1)]
+        return [mg.nn.KeyValueCache(size, 4, 1)]
 
     def evaluating(self):
         return mg.no_grad()

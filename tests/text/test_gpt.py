@@ -55,7 +55,7 @@ def test_padding_changes_nothing_that_is_there():
 
 
 def test_a_cache_that_is_full_says_so():
-    layer, cache = SelfAttention(4, 1), KeyValueCache(1, 1, 2, 4)
+    layer, cache = SelfAttention(4, 1), KeyValueCache(1, 2, 4)
     with pytest.raises(ShapeError, match="holds 2 positions, got 3"):
         layer.extend(mg.tensor(np.zeros((1, 3, 4))), cache)
 
