@@ -2,18 +2,24 @@
 
 Needs the extra `compare`. First both are trained from the same weights on the same batches, --steps of them, and
 held to the same losses at the beginning: with 2000 steps and --text tinyshakespeare this is the recipe that nanoGPT's
-README gives for a CPU, and the losses on held-out text are those to compare with its 1.88. Then they are timed in one
-process, alternating, in rounds; the figure is the median of the rounds, by the wall clock and by the time of the
-processor. minigen's step is compiled (`mg.compile`); PyTorch is eager, with
-its fused attention (scaled_dot_product_attention) and its fused AdamW; with --compile so is, in the same rounds, what
-torch.compile makes of the model, which needs a C++ compiler and most of a minute. The text is drawn by
-minigen with its cache of keys and values, by PyTorch without one, as nanoGPT does it.
+README gives for a CPU, and the losses on held-out text are those to compare with its 1.88. They are of the whole
+held-out text; nanoGPT estimates them from 20 batches of 12 windows, and how far that is off is printed too. --seeds
+repeats the training with other weights and another order of the batches.
 
-Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--data-dir DIR] [--compile]
+Then they are timed in one process, alternating, in rounds; the figure is the median of the rounds, by the wall clock
+and by the time of the processor. minigen's step is compiled (`mg.compile`); PyTorch is eager, with its fused attention
+(scaled_dot_product_attention) and its fused AdamW; with --compile so is, in the same rounds, what torch.compile makes
+of the model, which needs a C++ compiler and most of a minute. The floor is that of `minigen bench training`: the step's
+flops at the measured peak, plus its bytes at the measured bandwidth. The text is drawn by minigen with its cache of
+keys and values, by PyTorch without one, as nanoGPT does it.
+
+Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--seeds 1] [--data-dir DIR]
+[--compile]
 """
 
 import argparse
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -24,11 +30,15 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 import minigen as mg
-from minigen.data import CharacterTokenizer, Loader, load_text, split_text
+from minigen.data import CharacterTokenizer, Loader, TextDataset, load_text, split_text
+from minigen.kernels.bench.roofline import measure_bandwidth, measure_peak
 from minigen.models.generate import generate
+from minigen.program import CompiledStep
+from minigen.program.report import bytes_of, flops_of
 from minigen.training.heap import keep_freed_memory
 
 BATCH = 12
+ESTIMATE = 20 * BATCH  # windows that nanoGPT's README takes for an estimate
 
 
 class TorchBlock(torch.nn.Module):
@@ -92,14 +102,12 @@ class TorchGPT(torch.nn.Module):
             drawn = torch.multinomial(functional.softmax(logits, -1), 1)
             tokens = torch.cat((tokens, drawn), 1)
 
-
     @torch.no_grad()
-    def evaluate(self, windows: np.ndarray) -> float:
-        """Nats per token on held-out windows."""
-        batch = torch.from_numpy(windows.copy())
-        losses = [functional.cross_entropy(self(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
-                  for part in batch.split(64)]
-        return float(sum(losses)) / batch[:, 1:].numel()
+    def evaluate(self, windows: np.ndarray) -> np.ndarray:
+        """Nats per token of each held-out window, (N,)."""
+        losses = [functional.cross_entropy(self(part[:, :-1]).mT, part[:, 1:], reduction="none").mean(1)
+                  for part in torch.from_numpy(windows.copy()).split(64)]
+        return torch.cat(losses).numpy()
 
 
 def linear(dense: mg.nn.Dense) -> torch.nn.Linear:
@@ -121,8 +129,9 @@ def timed(function) -> tuple[float, float]:
 
 
 def compare(name: str, ours: Callable[[], object], theirs: dict[str, Callable[[], object]], rounds: int, count: int,
-            unit: str) -> None:
-    """Print what one of `count` costs, in ms, for all, and how many times as long the others take."""
+            unit: str) -> float:
+    """Print what one of `count` costs, in ms, for all, and how many times as long the others take; minigen's seconds
+    of the processor."""
     times = [[timed(ours), *map(timed, theirs.values())] for _ in range(rounds)]
     for n, other in enumerate(theirs, 1):
         for kind, which in (("wall", 0), ("processor", 1)):
@@ -131,6 +140,34 @@ def compare(name: str, ours: Callable[[], object], theirs: dict[str, Callable[[]
             low, high = ratios[rounds // 4], ratios[3 * rounds // 4]
             print(f"{name:<10} {kind:<10} minigen {mine:8.3f} ms, {other} {its:8.3f} ms {unit}: "
                   f"{statistics.median(ratios):5.2f}x ({low:.2f}-{high:.2f})", flush=True)
+    return statistics.median(row[0][1] for row in times) / count
+
+
+def trained(seed: int, data: TextDataset, held_out: np.ndarray, steps: int,
+            tokenizer: str) -> tuple[mg.models.GPT, TorchGPT, CompiledStep, float, float]:
+    """Both after `steps` batches of `data`, the compiled step, and the losses on `held_out`: minigen's, PyTorch's."""
+    gpt = mg.models.GPT(**mg.models.GPT.PRESETS["nanogpt"], tokenizer=tokenizer, seed=seed)
+    peer, step, loader = TorchGPT(gpt), mg.compile(gpt.train_step), Loader(len(data), BATCH, seed)
+    for n in range(steps):
+        epoch, index = loader.position(n)
+        batch = data.batch(loader.batch(epoch, index), epoch)
+        loss, other = float(step(batch)["loss"]), peer.train_step(batch)
+        assert n >= 20 or abs(loss - other) < 1e-3 * other, f"step {n}: {loss} and {other}: not the same computation"
+    ours, windows = gpt.evaluate(held_out)["loss"], peer.evaluate(held_out)
+    print(f"seed {seed}, {steps} steps, all held-out text: minigen {ours:.4f}, PyTorch {windows.mean():.4f} nats per "
+          f"character; an estimate of {ESTIMATE} windows +- {windows.std() / math.sqrt(ESTIMATE):.4f}", flush=True)
+    return gpt, peer, step, ours, float(windows.mean())
+
+
+def floor(step: CompiledStep, threads: int) -> float:
+    """Seconds that the step's arithmetic and its bytes need."""
+    instructions = step.last.program.instructions
+    peak = measure_peak((threads,), dtypes=("float32",), seconds=0.6)[0].gflops * 1e9
+    copies = {b.level: b.gbytes * 1e9 for b in measure_bandwidth((threads,), seconds=0.6)}
+    bandwidth = copies.get("L2") or list(copies.values())[-1]
+    print(f"the machine: {peak / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.0f} GB/s; the step: "
+          f"{sum(map(flops_of, instructions)) / 1e9:.2f} GFLOP, {sum(map(bytes_of, instructions)) / 1e6:.0f} MB")
+    return sum(map(flops_of, instructions)) / peak + sum(map(bytes_of, instructions)) / bandwidth
 
 
 def main() -> None:
@@ -140,36 +177,31 @@ def main() -> None:
     parser.add_argument("--text", default="austen", help="austen, tinyshakespeare or a file")
     parser.add_argument("--data-dir", help="folder with tinyshakespeare.txt")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=1, help="train with so many seeds")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     args = parser.parse_args()
     tokenizer = CharacterTokenizer((raw := load_text(args.text, data_dir=args.data_dir)).text)
-    preset = {**mg.models.GPT.PRESETS["nanogpt"], "tokenizer": tokenizer.describe()}
-    data, held_out = split_text(raw, preset["context"], tokenizer)
-    loader = Loader(len(data), BATCH, 0)
-    places = [loader.position(step) for step in range(args.steps)]
-    batches = [data.batch(loader.batch(epoch, index), epoch) for epoch, index in places]
+    data, held_out = split_text(raw, mg.models.GPT.PRESETS["nanogpt"]["context"], tokenizer)
     torch.set_num_threads(args.threads)
     mg.set_threads(args.threads)
     keep_freed_memory()
     print(f"{args.threads} thread(s), PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
     with threadpool_limits(args.threads, "blas"):
-        gpt = mg.models.GPT(**preset)
-        peer, step = TorchGPT(gpt), mg.compile(gpt.train_step)
-        losses = [(float(step(batch)["loss"]), peer.train_step(batch)) for batch in batches]
-        worst = max(abs(a - b) / b for a, b in losses[:20])
-        print(f"losses of the first {len(losses[:20])} steps differ by {worst:.1e} at most, relative")
-        assert worst < 1e-3, "not the same computation"
-        ours, theirs = gpt.evaluate(held_out.items)["loss"], peer.evaluate(held_out.items)
-        print(f"after {args.steps} steps, held-out text: minigen {ours:.4f}, PyTorch {theirs:.4f} nats per character",
-              flush=True)
+        runs = [trained(seed, data, held_out.items, args.steps, tokenizer.describe()) for seed in range(args.seeds)]
+        gpt, peer, step, *_ = runs[0]
+        ours, theirs = (statistics.mean(run[i] for run in runs) for i in (3, 4))
+        print(f"mean of {len(runs)} seeds: minigen {ours:.4f}, PyTorch {theirs:.4f}", flush=True)
+        batches = [data.batch(np.arange(n, n + BATCH), 0) for n in range(5)]
         peers = {"PyTorch": peer}
         if args.compile:
             peers["torch.compile"] = compiled = TorchGPT(gpt)
             compiled.forward = torch.compile(compiled.forward)
             compiled.train_step(batches[0])
-        compare("training, compiled", lambda: [step(b) for b in batches[:5]],
-                {name: lambda p=p: [p.train_step(b) for b in batches[:5]] for name, p in peers.items()},
-                args.rounds, 5, "a step")
+        took = compare("training, compiled", lambda: [step(b) for b in batches],
+                       {name: lambda p=p: [p.train_step(b) for b in batches] for name, p in peers.items()},
+                       args.rounds, len(batches), "a step")
+        least = floor(step, args.threads)
+        print(f"the floor {least * 1e3:.1f} ms a step: minigen takes {took / args.threads / least:.2f} times as long")
         gpt.eval()
         start = np.zeros((1, 1), int)
 

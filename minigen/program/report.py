@@ -20,9 +20,16 @@ __all__ = ["bytes_of", "explain", "flops_of"]
 
 _ROUNDS = 30
 
+_PRODUCTS = {"self_attention": 2, "self_attention_grad": 5}
+"""Of matrices, each of as many multiplications a number of width as a query sees keys: S = Q K^T and P V; in the
+gradient S once more, dP, dQ, dK and dV."""
+
 
 def flops_of(i: Instruction) -> int:
     """Floating-point operations of the matrix products: a multiplication and an addition for each."""
+    if i.name in _PRODUCTS:
+        n, t, width = i.inputs[-2].shape
+        return _PRODUCTS[i.name] * 2 * n * (t * (t + 1) // 2 if i.attrs["causal"] else t * t) * width // 3
     if i.name != "product":
         return 0
     (m, k), n = rows_of(i.inputs[0]), i.inputs[1].shape[1]
