@@ -69,7 +69,7 @@ def normalised(m, x):
 
 
 def value(t):
-    return t.data
+    return 0.0 if t is None else t.data
 
 
 # Each layer: (how to make it, the shape of its input, its equation from the module and the input in NumPy).
@@ -81,6 +81,12 @@ LAYERS = {
         (2, 4, 3),
         lambda m, x: x @ value(m.weight) + value(m.bias),
     ),
+    "Dense without bias on a sequence": (
+        lambda: nn.Dense(3, 2, bias=False),
+        (2, 4, 3),
+        lambda m, x: x @ value(m.weight),
+    ),
+    "Dense without bias on one vector": (lambda: nn.Dense(3, 2, bias=False), (3,), lambda m, x: x @ value(m.weight)),
     "Dense on one vector": (lambda: nn.Dense(3, 2), (3,), lambda m, x: x @ value(m.weight) + value(m.bias)),
     "Dense on no rows": (lambda: nn.Dense(3, 2), (0, 3), lambda m, x: np.zeros((0, 2))),
     "ReLU": (nn.ReLU, (3, 4), lambda m, x: np.maximum(x, 0)),
@@ -103,6 +109,11 @@ LAYERS = {
         (2, 3, 4),
         lambda m, x: standardised(x, -1) * value(m.scale) + value(m.shift),
     ),
+    "LayerNorm without shift": (
+        lambda: nn.LayerNorm(4, bias=False),
+        (3, 4),
+        lambda m, x: standardised(x, -1) * value(m.scale),
+    ),
     "LayerNorm on no rows": (lambda: nn.LayerNorm(4), (0, 4), lambda m, x: x),
     "BatchNorm": (
         lambda: nn.BatchNorm(3),
@@ -120,6 +131,11 @@ LAYERS = {
     "SelfAttention": (lambda: nn.SelfAttention(4, 2), (2, 3, 4), lambda m, x: attended(m, x)),
     "Block": (
         lambda: nn.Block(4, 2, 1, dropout=0.0, rng=mg.Generator(0), noise=mg.Generator(1)),
+        (2, 3, 4),
+        block,
+    ),
+    "Block without biases": (
+        lambda: nn.Block(4, 2, 1, dropout=0.0, bias=False, rng=mg.Generator(0), noise=mg.Generator(1)),
         (2, 3, 4),
         block,
     ),

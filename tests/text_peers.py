@@ -111,14 +111,15 @@ class TorchGPT(torch.nn.Module):
 
 
 def linear(dense: mg.nn.Dense) -> torch.nn.Linear:
-    layer = torch.nn.Linear(*dense.weight.shape)
+    layer = torch.nn.Linear(*dense.weight.shape, bias=dense.bias is not None)
     layer.weight.data = torch.tensor(dense.weight.numpy().T.copy())
-    layer.bias.data = torch.tensor(dense.bias.numpy().copy())
+    if dense.bias is not None:
+        layer.bias.data = torch.tensor(dense.bias.numpy().copy())
     return layer
 
 
 def norm(layer: mg.nn.LayerNorm) -> torch.nn.LayerNorm:
-    return torch.nn.LayerNorm(layer.scale.size, eps=layer.eps)
+    return torch.nn.LayerNorm(layer.scale.size, eps=layer.eps, bias=layer.shift is not None)
 
 
 def timed(function) -> tuple[float, float]:

@@ -39,7 +39,8 @@ class GPTConfig:
     """The settings of a GPT. `tokenizer` is what `Tokenizer.describe` gives; by default bytes without merges.
 
     The learning rate rises to `lr` over `warmup` steps and falls along a cosine to a tenth of it at step `steps`.
-    Weight decay acts on matrices alone; gradients are clipped to the norm `clip`.
+    Weight decay acts on matrices alone; gradients are clipped to the norm `clip`. bias: with what dense layers add, and
+    layer normalisation.
     """
 
     tokenizer: str = BytePairTokenizer().describe()
@@ -47,6 +48,7 @@ class GPTConfig:
     layers: int = 4
     heads: int = 4
     width: int = 128
+    bias: bool = True
     dropout: float = 0.0
     lr: float = 1e-3
     warmup: int = 100
@@ -66,7 +68,7 @@ class GPT(GenerativeModel):
     PRESETS = {
         "default": {},
         # The recipe that nanoGPT's README gives for a CPU, which reports a validation loss of 1.88.
-        "nanogpt": {"context": 64},
+        "nanogpt": {"context": 64, "bias": False},
     }
     TRAINING = {"default": {"steps": 2500, "batch_size": 16}, "nanogpt": {"steps": 2000, "batch_size": 12}}
 
@@ -80,9 +82,9 @@ class GPT(GenerativeModel):
         self.tokens = Embedding(self.tokenizer.size, c.width, rng=rng)
         self.positions = Embedding(c.context, c.width, rng=rng)
         self.dropout = Dropout(c.dropout, self.noise)
-        self.blocks = [Block(c.width, c.heads, c.layers, dropout=c.dropout, rng=rng, noise=self.noise)
+        self.blocks = [Block(c.width, c.heads, c.layers, bias=c.bias, dropout=c.dropout, rng=rng, noise=self.noise)
                        for _ in range(c.layers)]
-        self.norm = LayerNorm(c.width)
+        self.norm = LayerNorm(c.width, bias=c.bias)
         self.optimizers = decayed_matrices(self.parameters(), c.lr, c.beta2, c.weight_decay)
         self.schedule = Warmup(c.warmup, Cosine(max(1, c.steps - c.warmup), floor=0.1))
         self.to(device)

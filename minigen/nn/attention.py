@@ -44,17 +44,18 @@ class SelfAttention(Module):
         [Q K V] = x W + b,   Y_h = softmax(Q_h K_h^T / sqrt(D) + mask) V_h,   y = [Y_1 .. Y_heads] W_o + b_o
 
     Vaswani et al. 2017, arXiv:1706.03762, equation 1 and section 3.2.2, with D = width / heads and a mask of -infinity
-    where a key comes after its query, if `causal`. `init` draws W, `init_out` W_o.
+    where a key comes after its query, if `causal`. `init` draws W, `init_out` W_o; b and b_o can be left out.
     """
 
-    def __init__(self, width: int, heads: int, *, causal: bool = True, init: Initialiser = lecun_uniform,
-                 init_out: Initialiser = lecun_uniform, rng: Generator | None = None) -> None:
+    def __init__(self, width: int, heads: int, *, causal: bool = True, bias: bool = True,
+                 init: Initialiser = lecun_uniform, init_out: Initialiser = lecun_uniform,
+                 rng: Generator | None = None) -> None:
         if heads < 1 or width % heads:
             raise UsageError(f"SelfAttention({width}, {heads}): the width must be a multiple of the number of heads")
         self.heads = heads
         self.causal = causal
-        self.qkv = Dense(width, 3 * width, init=init, rng=rng)
-        self.out = Dense(width, width, init=init_out, rng=rng)
+        self.qkv = Dense(width, 3 * width, bias=bias, init=init, rng=rng)
+        self.out = Dense(width, width, bias=bias, init=init_out, rng=rng)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """`lengths` (N,): how many positions of each sequence are there, for sequences that were padded."""

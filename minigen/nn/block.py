@@ -20,17 +20,17 @@ class Block(Module):
 
     The hidden layer is four times as wide as x. Weights start from N(0, 0.02^2), those that write to x from a standard
     deviation 1 / sqrt(2 layers) of that, so that the sum of all writes has the variance of one (GPT-2, section 2.3);
-    `layers` is the number of blocks that write to one x.
+    `layers` is the number of blocks that write to one x. Without `bias`, every b and shift is left out.
     """
 
     def __init__(self, width: int, heads: int, layers: int, *, dropout: float, rng: Generator, noise: Generator,
-                 causal: bool = True) -> None:
+                 causal: bool = True, bias: bool = True) -> None:
         inner, outer = normal(0.02), normal(0.02 / math.sqrt(2 * layers))
-        self.norm_1, self.norm_2 = LayerNorm(width), LayerNorm(width)
-        self.attention = SelfAttention(width, heads, causal=causal, init=inner, init_out=outer, rng=rng)
-        self.up = Dense(width, 4 * width, init=inner, rng=rng)
+        self.norm_1, self.norm_2 = LayerNorm(width, bias=bias), LayerNorm(width, bias=bias)
+        self.attention = SelfAttention(width, heads, causal=causal, bias=bias, init=inner, init_out=outer, rng=rng)
+        self.up = Dense(width, 4 * width, bias=bias, init=inner, rng=rng)
         self.gelu = GELU()
-        self.down = Dense(4 * width, width, init=outer, rng=rng)
+        self.down = Dense(4 * width, width, bias=bias, init=outer, rng=rng)
         self.dropout = Dropout(dropout, noise)
 
     def forward(self, x: Tensor, cache: KeyValueCache | None = None, lengths: Tensor | None = None) -> Tensor:

@@ -31,9 +31,12 @@ class Dense(Module):
         self.bias = Parameter(tensor([0.0] * n_out).data) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bias is None:
-            return x @ self.weight if x.ndim > 1 else (x.reshape(1, -1) @ self.weight).reshape(-1)
-        return ops.dense(x, self.weight, self.bias)
+        if self.bias is not None:
+            return ops.dense(x, self.weight, self.bias)
+        if x.ndim == 2:
+            return x @ self.weight
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) @ self.weight
+        return rows.reshape(*x.shape[:-1], self.weight.shape[1])
 
     def describe(self) -> str:
         n_in, n_out = self.weight.shape

@@ -16,19 +16,20 @@ __all__ = ["BatchNorm", "LayerNorm"]
 class LayerNorm(Module):
     """y = scale (x - m) / sqrt(v + eps) + shift, with m and v over the last axis of each sample.
 
-    Ba, Kiros & Hinton 2016, arXiv:1607.06450, equation 4. x (..., width).
+    Ba, Kiros & Hinton 2016, arXiv:1607.06450, equation 4. x (..., width). The shift can be left out.
     """
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    def __init__(self, width: int, eps: float = 1e-5, *, bias: bool = True) -> None:
         self.scale = Parameter(np.ones(width, np.float32))
-        self.shift = Parameter(np.zeros(width, np.float32))
+        self.shift = Parameter(np.zeros(width, np.float32)) if bias else None
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.normalise(x, axis=-1, eps=self.eps) * self.scale + self.shift
+        y = ops.normalise(x, axis=-1, eps=self.eps) * self.scale
+        return y if self.shift is None else y + self.shift
 
     def describe(self) -> str:
-        return f"LayerNorm({self.scale.size})"
+        return f"LayerNorm({self.scale.size}{'' if self.shift is not None else ', bias=False'})"
 
 
 class BatchNorm(Module):

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import minigen as mg
-from minigen import nn, optim
+from minigen import nn, ops, optim
 from minigen.errors import GraphError, OutputError
+from minigen.program.report import flops_of
 from minigen.program.step import CompiledStep
 from minigen.random import Generator
+from minigen.tensor import Parameter
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 6, 5)).astype(np.uint8)
 
@@ -108,6 +110,22 @@ def test_explain_lists_every_line_and_changes_nothing(gan):
     assert len(rows) == len(gan.last.emitted.lines)
     assert all(float(line.split()[5]) >= 0 for line in rows)
     assert re.search(r"\d+ operations became \d+ lines; arena \d+ KiB", text) and "GFLOP/s" in text
+
+
+@pytest.mark.parametrize("causal, pairs", [(True, 1 + 2 + 3 + 4 + 5), (False, 25)])
+def test_flops_count_the_products_within_attention(causal, pairs):
+    """Of each pair of query and key, width numbers in two products forward and in five backward."""
+    weight = Parameter(np.random.default_rng(0).standard_normal((8, 24)).astype("float32"))
+
+    def step(x, lengths):
+        y = ops.self_attention(x @ weight, lengths, heads=2, causal=causal)
+        y.sum().backward()
+        return y
+
+    compiled = CompiledStep(step)
+    compiled(np.ones((2, 5, 8), "float32"), np.array([5, 5]))
+    found = {i.name: flops_of(i) for i in compiled.last.program.instructions if i.name.startswith("self_attention")}
+    assert found == {"self_attention": 2 * 2 * 2 * pairs * 8, "self_attention_grad": 5 * 2 * 2 * pairs * 8}
 
 
 def test_draw_shows_the_program_before_and_after(gan, tmp_path):

@@ -100,6 +100,12 @@ def test_initial_weights_are_those_of_gpt2():
             assert set(p.numpy()) == {1.0 if "scale" in name else 0.0}, name
 
 
+def test_the_recipe_of_nanogpt_has_no_biases():
+    model = GPT.preset("nanogpt", tokenizer=TOKENIZER.describe())
+    vectors = [name for name, p in model.named_parameters().items() if p.ndim == 1]
+    assert len(vectors) == 9 and all(name.endswith("scale") for name in vectors)
+
+
 def test_decay_acts_on_matrices_alone():
     model = GPT(**SMALL)
     groups = model.optimizers
