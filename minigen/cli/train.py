@@ -26,6 +26,7 @@ from .options import (
     text_options,
 )
 from .runs import latest_run, new_run
+from .settings import changes, set_option
 from .suggest import Name
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def _presets() -> list[str]:
               help="Images, windows or sentences a step. [default: the preset's]")
 @seed_option(None, "weights, order and noise. [default: 0]")
 @click.option("--lr", type=Positive(), metavar="F", help="Learning rate of Adam. [default: the preset's]")
+@set_option
 @data_options(None)
 @augment_option
 @text_options
@@ -159,14 +161,17 @@ def _build(kind: str, given: dict[str, Any], data: Data) -> Trainable:
     from ..models import MODELS
 
     make: Any = MODELS[kind]
-    changes = {name: given[name] for name in ("seed", "lr") if given[name] is not None}
+    changed = changes(given["changes"], make.Config, given)
+    changed |= {name: given[name] for name in ("seed", "lr") if given[name] is not None}
     if "settings" in given:
-        return make(**{**given["settings"], **changes})
+        return make(**{**given["settings"], **changed})
     if not isinstance(data, Dataset):
         epochs, batch_size = _schedule(make, given, len(data))
         steps = epochs * math.ceil(len(data) / batch_size)
-        return make.preset(given["preset"] or "default", **texts.settings(kind, given, data, steps), **changes)
-    return make.preset(given["preset"] or "default", image_shape=data.images.shape[1:], **changes)
+        changed = texts.settings(kind, given, data, steps) | changed
+    else:
+        changed = {"image_shape": data.images.shape[1:]} | changed
+    return make.preset(given["preset"] or "default", **changed)
 
 
 def _schedule(model: Any, given: dict[str, Any], images: int) -> tuple[int, int]:

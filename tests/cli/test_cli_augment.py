@@ -1,7 +1,6 @@
 """minigen train --augment: what it makes of the images, what it refuses, and that a run that goes on keeps it."""
 
 import json
-import shlex
 
 import pytest
 
@@ -10,22 +9,6 @@ from minigen.cli.augment import steps
 from minigen.data import Elastic, Flip, Noise, Pipeline, Rotate, Scale, Shear, Shift
 
 FILE = "--data images.npz --batch-size 16"
-
-
-@pytest.fixture
-def train(small_images, monkeypatch, capsys):
-    """train("vae --augment shift=1") -> (exit code, stdout, stderr), in a folder with 40 images of 6 x 6."""
-    monkeypatch.chdir(small_images)
-    monkeypatch.delenv("MINIGEN_TRACEBACK", raising=False)
-
-    def run(words):
-        capsys.readouterr()
-        code = main(["train", *shlex.split(words)])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err + captured.out
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_every_step_by_its_name():
