@@ -20,7 +20,7 @@ from numba.extending import register_jitable
 from .cache import PrivateCache
 
 __all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "NoOverlap", "announce_compilation", "jit",
-           "jit_formula"]
+           "jit_formula", "jit_part"]
 
 EXACT: frozenset[str] = frozenset()
 """Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""
@@ -64,7 +64,9 @@ def jit(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if _DISABLED:
             return _quiet(function)
-        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False, **options)
+        dispatcher: Any = numba.njit(
+            function, error_model="numpy", fastmath=set(fastmath) or False, no_cfunc_wrapper=True, **options
+        )
         dispatcher._cache = PrivateCache(function, repr((sorted(fastmath), apart)))
         return dispatcher
 
@@ -82,9 +84,23 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def jit_part(
+    fastmath: Collection[str] = EXACT, allocates: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a loop that only other jitted loops call. It stays an ordinary Python function.
+
+    `jit` would also write what Python needs to call it, and keep that on disk: more to compile than a short loop.
+    """
+    memory = MAY_ALLOCATE if allocates else NO_ALLOCATION
+    return register_jitable(
+        error_model="numpy", fastmath=set(fastmath) or False, no_cfunc_wrapper=True, **memory
+    )
+
+
 def jit_formula(function: Callable[..., Any], fastmath: Collection[str] = EXACT) -> Callable[..., Any]:
     """Let jitted loops call the scalar function, always inlined. It stays an ordinary Python function."""
-    options = {"error_model": "numpy", "fastmath": set(fastmath) or False, "forceinline": True}
+    options = {"error_model": "numpy", "fastmath": set(fastmath) or False, "forceinline": True,
+               "no_cfunc_wrapper": True}
     return register_jitable(**options)(function)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..jit import EXACT, jit
+from ..jit import EXACT, jit, jit_part
 from .indirect import make_indirect
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .pack import ALONG, ELEMENTS, STRAIGHT, TURNED
@@ -58,13 +58,13 @@ def packing_of(a: Array, b: Array, packing: int) -> tuple[int, int]:
     return TURNED if turned else STRAIGHT if a_row == size else ELEMENTS, how_b
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def aligned(x: Array) -> bool:
     """Whether every number begins at a multiple of its size."""
     return (x.ctypes.data | x.strides[0] | x.strides[1]) & (x.itemsize - 1) == 0  # a division would take longer
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def span(x: Array) -> tuple[int, int]:
     """The addresses between which a matrix that is not empty lies."""
     row, column = (x.shape[0] - 1) * x.strides[0], (x.shape[1] - 1) * x.strides[1]
@@ -72,7 +72,7 @@ def span(x: Array) -> tuple[int, int]:
     return first + min(row, 0) + min(column, 0), first + max(row, 0) + max(column, 0) + x.itemsize
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def apart(x: Array, y: Array) -> bool:
     """Whether two matrices surely share no memory: where they interleave, this does not see it."""
     (x_low, x_high), (y_low, y_high) = span(x), span(y)
