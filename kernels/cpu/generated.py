@@ -51,8 +51,7 @@ def compile_loop(function: Callable[..., None], types: str) -> Callable[..., Non
         function.__module__ = __name__
         function.__name__ = function.__qualname__ = f"loop_{hashlib.sha256(description.encode()).hexdigest()[:16]}"
         dispatcher: Any = numba.njit(
-            function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=NoOverlap,
-            no_cfunc_wrapper=True, **NO_ALLOCATION,
+            function, error_model="numpy", fastmath=set(CONTRACT), pipeline_class=NoOverlap, **NO_ALLOCATION
         )
         dispatcher._cache = _LoopCache(description)
         signature = tuple(map(_numba_type, types.split(";")))

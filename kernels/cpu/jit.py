@@ -31,9 +31,9 @@ CONTRACT = frozenset({"contract"})
 LOOSE = frozenset({"contract", "reassoc", "arcp", "afn", "nsz"})
 """Sums may be reordered and divisions shared. Without "nnan" and "ninf", which break isnan and isfinite."""
 
-MAY_ALLOCATE: dict[str, Any] = {"_nrt": True}
-NO_ALLOCATION: dict[str, Any] = {"_nrt": False}
-"""Numba's switch for its run-time memory manager."""
+MAY_ALLOCATE: dict[str, Any] = {"_nrt": True, "no_cfunc_wrapper": True}
+NO_ALLOCATION: dict[str, Any] = {"_nrt": False, "no_cfunc_wrapper": True}
+"""Numba's switch for its run-time memory manager. The other one leaves out a way in from C, which nobody takes."""
 
 _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -64,9 +64,7 @@ def jit(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if _DISABLED:
             return _quiet(function)
-        dispatcher: Any = numba.njit(
-            function, error_model="numpy", fastmath=set(fastmath) or False, no_cfunc_wrapper=True, **options
-        )
+        dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False, **options)
         dispatcher._cache = PrivateCache(function, repr((sorted(fastmath), apart)))
         return dispatcher
 
@@ -92,9 +90,7 @@ def jit_part(
     `jit` would also write what Python needs to call it, and keep that on disk: more to compile than a short loop.
     """
     memory = MAY_ALLOCATE if allocates else NO_ALLOCATION
-    return register_jitable(
-        error_model="numpy", fastmath=set(fastmath) or False, no_cfunc_wrapper=True, **memory
-    )
+    return register_jitable(error_model="numpy", fastmath=set(fastmath) or False, **memory)
 
 
 def jit_formula(function: Callable[..., Any], fastmath: Collection[str] = EXACT) -> Callable[..., Any]:
