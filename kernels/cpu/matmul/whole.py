@@ -66,7 +66,7 @@ def aligned(x: Array) -> bool:
 
 @jit_part(EXACT)
 def apart(x: Array, low: int, high: int) -> bool:
-    """Whether no number of a matrix that is not empty surely lies between these addresses: where it goes around what is
+    """Whether a matrix that is not empty surely lies outside these addresses: where its rows interleave with what is
     there, this does not see it.
     """
     row, column = (x.shape[0] - 1) * x.strides[0], (x.shape[1] - 1) * x.strides[1]
