@@ -49,13 +49,13 @@ def peak() -> Callable[[], None]:
 
 
 def product() -> None:
-    address, _, _, no_bias, buffer = ENGINES[NARROW]
+    address, _, no_bias, buffer = ENGINES[NARROW]
     whole = _whole(NARROW)
 
     @jit()
     def many(address, c, a, b, bias, q, times):  # type: ignore[no-untyped-def]
         for _ in range(times):
-            whole(address, c, a, b, bias, 0, BY_SIZE, q, 0, 0.0)
+            whole(address, c, a, b, bias, 0, BY_SIZE, q, 0, 0.0, 0)
 
     print("of the peak: the compiled product, the same called from Python; microseconds of such a call")
     for m, k, n in SHAPES:

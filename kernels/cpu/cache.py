@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import inspect
 import os
 import pickle
 import stat
@@ -67,13 +68,21 @@ def _source_stamp() -> bytes:
 
 
 def _describe(function: Callable[..., Any]) -> str:
-    """What tells apart two functions made by the same factory: their byte code and what they close over."""
+    """What tells apart two functions made by the same factory: their byte code and what they close over, and so on
+    for the functions that they close over.
+    """
     code = function.__code__
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    names = [f"{c.__module__}.{c.__qualname__}" if callable(c) else repr(c) for c in cells]
+    closed_over = [_describe_value(cell.cell_contents) for cell in function.__closure__ or ()]
     return repr(
-        (function.__module__, function.__qualname__, code.co_code, code.co_names, code.co_consts, names)
+        (function.__module__, function.__qualname__, code.co_code, code.co_names, code.co_consts, closed_over)
     )
+
+
+def _describe_value(value: Any) -> str:
+    function = getattr(value, "py_func", value)  # a jitted function is known by the one it was made of
+    if inspect.isfunction(function):
+        return _describe(function)
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else repr(value)
 
 
 class PrivateCache(_Cache):

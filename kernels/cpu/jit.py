@@ -20,7 +20,7 @@ from numba.extending import register_jitable
 from .cache import PrivateCache
 
 __all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "NoOverlap", "announce_compilation", "jit",
-           "jit_formula"]
+           "jit_formula", "jit_part"]
 
 EXACT: frozenset[str] = frozenset()
 """Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""
@@ -31,9 +31,9 @@ CONTRACT = frozenset({"contract"})
 LOOSE = frozenset({"contract", "reassoc", "arcp", "afn", "nsz"})
 """Sums may be reordered and divisions shared. Without "nnan" and "ninf", which break isnan and isfinite."""
 
-MAY_ALLOCATE: dict[str, Any] = {"_nrt": True}
-NO_ALLOCATION: dict[str, Any] = {"_nrt": False}
-"""Numba's switch for its run-time memory manager."""
+MAY_ALLOCATE: dict[str, Any] = {"_nrt": True, "no_cfunc_wrapper": True}
+NO_ALLOCATION: dict[str, Any] = {"_nrt": False, "no_cfunc_wrapper": True}
+"""Numba's switch for its run-time memory manager. The other one leaves out a way in from C, which nobody takes."""
 
 _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -82,9 +82,21 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def jit_part(
+    fastmath: Collection[str] = EXACT, allocates: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a loop that only other jitted loops call. It stays an ordinary Python function.
+
+    `jit` would also write what Python needs to call it, and keep that on disk: more to compile than a short loop.
+    """
+    memory = MAY_ALLOCATE if allocates else NO_ALLOCATION
+    return register_jitable(error_model="numpy", fastmath=set(fastmath) or False, **memory)
+
+
 def jit_formula(function: Callable[..., Any], fastmath: Collection[str] = EXACT) -> Callable[..., Any]:
     """Let jitted loops call the scalar function, always inlined. It stays an ordinary Python function."""
-    options = {"error_model": "numpy", "fastmath": set(fastmath) or False, "forceinline": True}
+    options = {"error_model": "numpy", "fastmath": set(fastmath) or False, "forceinline": True,
+               "no_cfunc_wrapper": True}
     return register_jitable(**options)(function)
 
 

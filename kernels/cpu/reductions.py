@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .. import scalar, scalar64
 from . import elementwise as _elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
-from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit
+from .jit import CONTRACT, EXACT, LOOSE, Kernel, jit, jit_part
 
 __all__ = ["largest_of", "log_softmax", "logsumexp", "normalise", "softmax", "sum"]
 
@@ -37,7 +37,7 @@ _ROWS = 32  # of a column
 # The innermost loops take arrays and run over all of them: that is what the compiler makes vectors of.
 
 
-@jit(LOOSE)
+@jit_part(LOOSE)
 def _block_sum(x: Array) -> Any:
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -45,7 +45,7 @@ def _block_sum(x: Array) -> Any:
     return total
 
 
-@jit(LOOSE)
+@jit_part(LOOSE)
 def _block_of_squares(x: Array, mean: Any) -> Any:
     total = x.dtype.type(0)
     for i in range(x.size):
@@ -54,13 +54,13 @@ def _block_of_squares(x: Array, mean: Any) -> Any:
     return total
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _rounded_away(a: Any, b: Any, total: Any) -> Any:
     """What total = a + b has lost, exactly."""
     return (a - total) + b if abs(a) >= abs(b) else (b - total) + a
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _row_sum(x: Array) -> Any:
     total = lost = x.dtype.type(0)
     for i in range(0, x.size, _BLOCK):
@@ -70,7 +70,7 @@ def _row_sum(x: Array) -> Any:
     return total + lost if np.isfinite(total) else total
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _row_of_squares(x: Array, mean: Any) -> Any:
     """The sum of (x_i - mean)^2: all of one sign, so that blocks suffice."""
     total = x.dtype.type(0)
@@ -79,19 +79,19 @@ def _row_of_squares(x: Array, mean: Any) -> Any:
     return total
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _set(x: Array, value: float) -> None:
     for j in range(x.size):
         x[j] = value
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _add(total: Array, x: Array) -> None:
     for j in range(total.size):
         total[j] += x[j]
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _add_with_care(total: Array, lost: Array, x: Array) -> None:
     for j in range(total.size):
         before = total[j]
@@ -100,7 +100,7 @@ def _add_with_care(total: Array, lost: Array, x: Array) -> None:
         total[j] = after
 
 
-@jit(EXACT, allocates=True)
+@jit_part(EXACT, allocates=True)
 def _column_sums(x: Array, n: int, out: Array) -> None:
     """out = the sums of the columns of x, a matrix of n columns."""
     lost, part = np.empty(n, x.dtype), np.empty(n, x.dtype)
@@ -139,11 +139,11 @@ def largest_of(dtype: np.dtype) -> Callable[..., Any]:
     all_but_sign, shift, number = integer(mask), integer(sign), dtype.type
     lowest: Any = integer(np.array(-np.inf, dtype).view(integer)) ^ all_but_sign
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def turned(bits: Any) -> Any:
         return integer(bits ^ (bits >> shift & all_but_sign))  # Numba computes in 64 bits
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def largest(x: Array) -> Any:
         bits = x.view(integer)
         top = lowest
@@ -158,19 +158,19 @@ def largest_of(dtype: np.dtype) -> Callable[..., Any]:
 def _rows_of_exp(exp: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """out = e^(x - top) along a row, and the sum of that without keeping it."""
 
-    @jit(CONTRACT)
+    @jit_part(CONTRACT)
     def exp_from(x: Array, top: Any, out: Array) -> None:
         for i in range(x.size):
             out[i] = exp(x[i] - top)
 
-    @jit(LOOSE)
+    @jit_part(LOOSE)
     def block(x: Array, top: Any) -> Any:
         total = x.dtype.type(0)
         for i in range(x.size):
             total += exp(x[i] - top)
         return total
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def sum_of_exp(x: Array, top: Any) -> Any:
         total = x.dtype.type(0)
         for i in range(0, x.size, _BLOCK):
@@ -183,17 +183,17 @@ def _rows_of_exp(exp: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[
 def _columns_of_exp(exp: Callable[..., Any]) -> Callable[..., None]:
     """columns_of_exp(x, n, tops, out): out = e^(x - tops), tops the largest of each of the n columns of x."""
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def raise_to(tops: Array, x: Array) -> None:
         for j in range(tops.size):
             tops[j] = x[j] if x[j] > tops[j] else tops[j]
 
-    @jit(CONTRACT)
+    @jit_part(CONTRACT)
     def exp_from(x: Array, tops: Array, out: Array) -> None:
         for j in range(tops.size):
             out[j] = exp(x[j] - tops[j])
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def columns_of_exp(x: Array, n: int, tops: Array, out: Array) -> None:
         _set(tops, -np.inf)
         for row in range(0, x.size, n):
@@ -229,12 +229,12 @@ def _log_softmax_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[..
     largest, columns_of_exp = largest_of(dtype), _columns_of_exp(exp)
     _, sum_of_exp = _rows_of_exp(exp)
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def subtract(x: Array, top: Any, rest: Any, out: Array) -> None:
         for i in range(x.size):
             out[i] = (x[i] - top) - rest
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def subtract_each(x: Array, tops: Array, rests: Array, out: Array) -> None:
         for j in range(x.size):
             out[j] = (x[j] - tops[j]) - rests[j]
@@ -277,38 +277,38 @@ def _logsumexp_loop(dtype: np.dtype, exp: Callable[..., Any], log: Callable[...,
 # --- normalisation ----------------------------------------------------------------------------------------------
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _divide(x: Array, by: Any) -> None:
     for i in range(x.size):
         x[i] /= by
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _divide_by_each(x: Array, by: Array) -> None:
     for j in range(x.size):
         x[j] /= by[j]
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _scale_row(x: Array, mean: Any, spread: Any, out: Array) -> None:
     for j in range(x.size):
         out[j] = (x[j] - mean) / spread
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _scale_columns(x: Array, means: Array, spreads: Array, out: Array) -> None:
     for j in range(x.size):
         out[j] = (x[j] - means[j]) / spreads[j]
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def _deviations(x: Array, means: Array, out: Array) -> None:
     for j in range(x.size):
         d = x[j] - means[j]
         out[j] = d * d
 
 
-@jit(EXACT, allocates=True)
+@jit_part(EXACT, allocates=True)
 def _normalise_columns(x: Array, n: int, count: Any, floor: Any, out: Array) -> None:
     means, spreads = np.empty(n, x.dtype), np.empty(n, x.dtype)
     _column_sums(x, n, means)

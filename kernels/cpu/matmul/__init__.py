@@ -100,9 +100,9 @@ def matmul(
         and activation in ACTIVATIONS
         and (threads is None or threads > 0)
     ):
-        address, _, quick, no_bias, q = engine
+        address, whole, no_bias, q = engine
         c = _empty((m, n), dtype) if out is None else out
-        if quick(
+        if whole(
             address, c, a, b, no_bias if bias is None else bias, accumulate, BY_SIZE, q, ACTIVATIONS[activation],
             0.0 if activation == "relu" else slope, ANY if threads == 1 else _PARALLEL_WORK,
         ):  # fmt: skip

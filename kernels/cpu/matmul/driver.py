@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..jit import CONTRACT, jit
+from ..jit import CONTRACT, jit, jit_part
 from .dot import DOT_ROWS, make_dot
 from .epilogue import LEAKY, make_epilogue
 from .host import Tile
@@ -36,7 +36,7 @@ def buffer_size(tile: Tile) -> int:
     return _DEPTH * (_TILES * tile.rows + _PANELS * tile.width * tile.vectors)
 
 
-@jit()
+@jit_part()
 def _begin(block: int, size: int, larger: int) -> int:
     """Where a block begins, when the first `larger` blocks are of size + 1 and all others of `size`."""
     return block * size + min(block, larger)
@@ -60,11 +60,10 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
     most_rows, low_rows, most_vectors, width = tile.rows, tile.low, tile.vectors, tile.width
     wide = tile.wide + (tile.vectors,) * (tile.rows - len(tile.wide))
 
-    @jit(CONTRACT)
+    @jit_part(CONTRACT)
     def along(
-        c: Array, i0: int, i1: int, j0: int, j1: int, start: int, bias: Array, a: Array, w: Array,
-        activation: int, slope: float,
-    ) -> None:  # fmt: skip
+        c: Array, i0: int, i1: int, j0: int, j1: int, start: int, bias: Array, a: Array, w: Array
+    ) -> None:
         whole = j1 - (j1 - j0) % DOT_ROWS
         for i in range(i0, i1):
             if start != FROM_C:
@@ -74,8 +73,6 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
                 some_dots(c, i, j, a, i, w, j, a.shape[1])
             for j in range(whole, j1):
                 one_dot(c, i, j, a, i, w, j, a.shape[1])
-        if activation:
-            epilogue(c, i0, i1, j0, j1, activation, slope)
 
     @jit(CONTRACT)
     def product(
@@ -83,7 +80,9 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
         how_a: int, how_b: int, q: Array, activation: int, slope: float,
     ) -> None:  # fmt: skip
         if how_b == ALONG:
-            along(c, i0, i1, j0, j1, start, bias, a, b.T, activation, slope)
+            along(c, i0, i1, j0, j1, start, bias, a, b.T)
+            if activation:
+                epilogue(c, i0, i1, j0, j1, activation, slope)
             return
         m, n, k = i1 - i0, j1 - j0, a.shape[1]
         high = most_rows if how_a or how_b else low_rows

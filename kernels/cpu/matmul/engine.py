@@ -18,15 +18,14 @@ from .host import Tile, tile_for
 from .indirect import address_of_overload
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .parallel import make_shared_product, team_of
-from .whole import make_quick, make_stack, make_whole, packing_of
+from .whole import make_stack, make_whole, packing_of
 
 __all__ = ["ENGINES", "entry_point", "multiply", "multiply_in_parallel", "multiply_stacks"]
 
 Array = NDArray[Any]
 
 _PRODUCT = "ciiiiiammiiaid"
-_WHOLE = "icmmaiiaid"
-_QUICK = "icmmaiiaidi"
+_WHOLE = "icmmaiiaidi"
 _STACK = "isttaiiaid"
 _SHARED = "iiiciammiicid"
 
@@ -36,7 +35,6 @@ class Engine(NamedTuple):
 
     address: int
     whole: Callable[..., bool]
-    quick: Callable[..., bool]
     no_bias: Array
     buffer: Array
 
@@ -92,8 +90,7 @@ class _Engines(dict[np.dtype, Engine]):
         entry_point(product, _PRODUCT, dtype)
         address = address_of_overload(product, signature(_PRODUCT, dtype)) if isinstance(product, Dispatcher) else 0
         whole = entry_point(_whole(dtype), _WHOLE, dtype)
-        quick = entry_point(make_quick(_whole(dtype)), _QUICK, dtype)
-        engine = self[dtype] = Engine(address, whole, quick, np.zeros(0, dtype), _buffers(dtype, 1)[0])
+        engine = self[dtype] = Engine(address, whole, np.zeros(0, dtype), _buffers(dtype, 1)[0])
         return engine
 
 
@@ -138,18 +135,18 @@ def multiply(
     Shapes and dtypes agree; no array is empty but for k = 0.
     """
     dtype = c.dtype
-    address, whole, _, no_bias, q = ENGINES[dtype]
+    address, whole, no_bias, q = ENGINES[dtype]
     if bias is None:
         bias = no_bias
     code = ACTIVATIONS[activation]
-    if not whole(address, c, a, b, bias, accumulate, packing, q, code, slope):
-        whole(address, c, np.array(a), np.array(b), bias, accumulate, packing, q, code, slope)
+    if not whole(address, c, a, b, bias, accumulate, packing, q, code, slope, 0):
+        whole(address, c, np.array(a), np.array(b), bias, accumulate, packing, q, code, slope, 0)
 
 
 def multiply_stacks(c: Array, a: Array, b: Array, packing: int) -> None:
     """C_i = A_i B_i for each matrix of three stacks."""
     dtype = c.dtype
-    address, _, _, no_bias, q = ENGINES[dtype]
+    address, _, no_bias, q = ENGINES[dtype]
     stack = _stack(dtype)
     if not stack(address, c, a, b, no_bias, 0, packing, q, 0, 0.0):
         stack(address, c, np.array(a), np.array(b), no_bias, 0, packing, q, 0, 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import elementwise
-from ..jit import CONTRACT, jit
+from ..jit import CONTRACT, jit_part
 
 __all__ = ["ACTIVATIONS", "LEAKY", "activate", "make_epilogue"]
 
@@ -30,7 +30,7 @@ def make_epilogue(dtype: np.dtype) -> Callable[..., None]:
     names = ("leaky_relu", "tanh", "sigmoid", "gelu", "softplus")
     leaky_relu, tanh, sigmoid, gelu, softplus = (elementwise.row_of(name, dtype) for name in names)
 
-    @jit(CONTRACT)
+    @jit_part(CONTRACT)
     def epilogue(c: Array, i0: int, i1: int, j0: int, j1: int, activation: int, slope: float) -> None:
         n = c.shape[1]
         flat = c.reshape(c.size)

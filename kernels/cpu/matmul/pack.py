@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..jit import EXACT, jit
+from ..jit import EXACT, jit_part
 
 __all__ = ["ALONG", "ELEMENTS", "STRAIGHT", "TURNED", "make_packer"]
 
@@ -33,7 +33,7 @@ def make_packer(
     STRAIGHT needs neighbours in a row of S adjacent in memory, TURNED neighbours in a column, ELEMENTS nothing.
     """
 
-    @jit(EXACT)
+    @jit_part(EXACT)
     def pack(q: Array, q0: int, s: Array, i0: int, j0: int, rows: int, columns: int, how: int) -> None:
         by_vectors = columns // width * width if how == STRAIGHT else 0
         for r in range(rows if how == STRAIGHT else 0):

@@ -12,12 +12,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..jit import EXACT, jit
+from ..jit import EXACT, jit, jit_part
 from .indirect import make_indirect
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .pack import ALONG, ELEMENTS, STRAIGHT, TURNED
 
-__all__ = ["ANY", "AS_NEEDED", "BOTH", "BY_SIZE", "make_quick", "make_stack", "make_whole", "packing_of"]
+__all__ = ["ANY", "AS_NEEDED", "BOTH", "BY_SIZE", "make_stack", "make_whole", "packing_of"]
 
 Array = NDArray[Any]
 
@@ -58,43 +58,50 @@ def packing_of(a: Array, b: Array, packing: int) -> tuple[int, int]:
     return TURNED if turned else STRAIGHT if a_row == size else ELEMENTS, how_b
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def aligned(x: Array) -> bool:
     """Whether every number begins at a multiple of its size."""
     return (x.ctypes.data | x.strides[0] | x.strides[1]) & (x.itemsize - 1) == 0  # a division would take longer
 
 
-@jit(EXACT)
-def span(x: Array) -> tuple[int, int]:
-    """The addresses between which a matrix that is not empty lies."""
+@jit_part(EXACT)
+def apart(x: Array, low: int, high: int) -> bool:
+    """Whether a matrix that is not empty surely lies outside these addresses: where its rows interleave with what is
+    there, this does not see it.
+    """
     row, column = (x.shape[0] - 1) * x.strides[0], (x.shape[1] - 1) * x.strides[1]
     first = x.ctypes.data
-    return first + min(row, 0) + min(column, 0), first + max(row, 0) + max(column, 0) + x.itemsize
-
-
-@jit(EXACT)
-def apart(x: Array, y: Array) -> bool:
-    """Whether two matrices surely share no memory: where they interleave, this does not see it."""
-    (x_low, x_high), (y_low, y_high) = span(x), span(y)
-    return x_high <= y_low or y_high <= x_low
+    begin, end = first + min(row, 0) + min(column, 0), first + max(row, 0) + max(column, 0) + x.itemsize
+    return end <= low or high <= begin
 
 
 def make_whole(product: Callable[..., None]) -> Callable[..., bool]:
-    """whole(address, c, a, b, bias, goes_on, packing, q, activation, slope): C = activation(A B + bias) by `product`.
+    """whole(address, c, a, b, bias, goes_on, packing, q, activation, slope, most):
+    C = activation(A B + bias) by `product`.
 
     `address` is that of the compiled product; q is its buffer. With `goes_on` C is added. An empty bias is none.
-    Returns False, with nothing done, where A or B is not aligned.
+    Returns False, with nothing done, where A or B is not aligned; and with `most` unless all else is as it should be:
+    shapes that match, a C that overlaps with nothing, and 1 to `most` multiply-adds. Then Python asks why.
     """
     call = make_indirect(product)
 
     @jit(EXACT)
     def whole(
         address: int, c: Array, a: Array, b: Array, bias: Array, goes_on: int, packing: int, q: Array,
-        activation: int, slope: float,
+        activation: int, slope: float, most: int,
     ) -> bool:  # fmt: skip
+        m, n = c.shape
+        if most:
+            k = a.shape[1]
+            if a.shape[0] != m or b.shape != (k, n) or not 0 < m * n * k <= most or bias.size not in (0, n):
+                return False
+            low, first = c.ctypes.data, bias.ctypes.data
+            high = low + c.size * c.itemsize
+            of_bias = bias.size == 0 or first + bias.size * bias.itemsize <= low or high <= first
+            if not (of_bias and apart(a, low, high) and apart(b, low, high)):
+                return False
         if not (aligned(a) and aligned(b)):
             return False
-        m, n = c.shape
         start = FROM_C if goes_on else FROM_BIAS if bias.size else FROM_ZERO
         if bias.size and (goes_on or n == 1):
             for i in range(m):
@@ -112,26 +119,6 @@ def make_whole(product: Callable[..., None]) -> Callable[..., bool]:
     return whole
 
 
-def make_quick(whole: Callable[..., bool]) -> Callable[..., bool]:
-    """quick(address, c, a, b, ..., slope, most): `whole`, if all is as it should be: shapes that match, a C that
-    overlaps with nothing, and 1 to `most` multiply-adds. Otherwise False, with nothing done, and Python asks why.
-    """
-
-    @jit(EXACT)
-    def quick(
-        address: int, c: Array, a: Array, b: Array, bias: Array, goes_on: int, packing: int, q: Array,
-        activation: int, slope: float, most: int,
-    ) -> bool:  # fmt: skip
-        (m, k), n = a.shape, b.shape[1]
-        if b.shape[0] != k or c.shape != (m, n) or not 0 < m * n * k <= most or bias.size not in (0, n):
-            return False
-        if not (apart(c, a) and apart(c, b) and (bias.size == 0 or apart(c, bias.reshape(1, n)))):
-            return False
-        return whole(address, c, a, b, bias, goes_on, packing, q, activation, slope)
-
-    return quick
-
-
 def make_stack(whole: Callable[..., bool]) -> Callable[..., bool]:
     """stack(address, c, a, b, ...): `whole` for each matrix of three stacks, without going back to Python."""
 
@@ -141,7 +128,7 @@ def make_stack(whole: Callable[..., bool]) -> Callable[..., bool]:
         activation: int, slope: float,
     ) -> bool:  # fmt: skip
         for i in range(c.shape[0]):
-            if not whole(address, c[i], a[i], b[i], bias, goes_on, packing, q, activation, slope):
+            if not whole(address, c[i], a[i], b[i], bias, goes_on, packing, q, activation, slope, 0):
                 return False  # already at the first: what is not aligned is so throughout
         return True
 
