@@ -9,13 +9,14 @@ from minigen.cli import main
 from minigen.data import load_text, split_sentences
 from minigen.models import GPT, VAE, load
 
+pytestmark = pytest.mark.usefixtures("tiny")
 WORDS = "the sea shells she sells by shore are sure and I know".split()
 rng = np.random.default_rng(0)
 LINES = [" ".join(rng.choice(WORDS, rng.integers(3, 6))) + "." for _ in range(120)]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tiny):
     """A folder with a text and a run that was trained on it."""
     folder = tmp_path_factory.mktemp("sentences")
     (folder / "shells.txt").write_text("\n\n".join(LINES))
