@@ -71,8 +71,12 @@ def test_a_wrong_environment_is_a_usage_error(text):
     done = run(script, MINIGEN_THREADS=text)
     said = f"MINIGEN_THREADS={text!r}: the number of threads is a whole number of at least 1\n"
     assert done.stdout == said, done.stderr
-    done = run("import sys; from minigen.cli import main; sys.exit(main(['doctor']))", MINIGEN_THREADS=text)
-    assert done.returncode == 2 and done.stderr.startswith("minigen: error: MINIGEN_THREADS=")
+
+
+def test_a_wrong_environment_is_one_line_of_a_command():
+    done = run("import sys; from minigen.cli import main; sys.exit(main(['doctor']))", MINIGEN_THREADS="two")
+    assert done.returncode == 2 and done.stderr.startswith("minigen: error: MINIGEN_THREADS='two'")
+    assert done.stderr.count("\n") == 1
 
 
 FORK = """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from minigen import peers
+from minigen.cli import main
 from minigen.cli.bench import training
+from minigen.kernels.bench import roofline
+from minigen.kernels.threads import get_threads, processors
 from minigen.models import GAN, VAE
 from minigen.peers import losses_of, make_peer, noise_of
 
@@ -74,3 +79,71 @@ def test_floor_lead_and_table():
     assert list(table.rows[0]) == ["GAN, batch 64", "4000", "1000", "2000", "500", "2.00", "2.00"]
     assert "4.00 in the geometric mean, 2.00 at least" in table.notes[0]
     json.dumps(found)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys):
+    """bench(...) -> (exit code, stdout, stderr) of `minigen bench training` on small nets, here and for a moment.
+
+    The machine's limits are told, not measured: 1 GFLOP/s, and 2 GB/s in the cache that counts.
+    """
+    speeds = [SimpleNamespace(threads=1, level=level, gbytes=gbytes) for level, gbytes in (("L1", 8.0), ("L2", 2.0))]
+    monkeypatch.setattr(roofline, "measure_peak", lambda *_, **__: [SimpleNamespace(threads=1, gflops=1.0)])
+    monkeypatch.setattr(roofline, "measure_bandwidth", lambda *_, **__: speeds)
+    monkeypatch.setattr(training, "BATCHES", (1, 2))
+    monkeypatch.setattr(training, "_in_processes", lambda cells, names, seconds: (
+        training.measure_cell(cell, names, 0.001) for cell in cells))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        capsys.readouterr()
+        code = main(["bench", "training", "--quick", "--threads", "1", "--out", "b", *words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_times_three_nets_against_their_floor(bench, tmp_path):
+    code, out, _ = bench("--peers", "")
+    assert code == 0 and "Training steps on 1 thread" in out and "over fastest peer" in out
+    record = json.loads((tmp_path / "b" / "training.json").read_text())
+    assert record["peers"] == [] and record["summary"] == {"geometric_mean": None, "least": None}
+    assert [(row["net"], row["batch"]) for row in record["results"]] == [(net, 2) for net in SMALL]
+    for row in record["results"]:
+        assert set(row["seconds"]) == {"eager", "compiled"} and not row["wrong"]
+        assert row["floor"] == pytest.approx(row["flops"] / 1e9 + row["bytes"] / 2e9)
+        assert f"{row['net']}, batch {row['batch']}" in out
+    assert (tmp_path / "b" / "training.png").stat().st_size > 1000
+
+
+def test_a_peer_that_computes_something_else_is_in_the_exit_code(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(peers, "installed", lambda: ["jax"])
+    monkeypatch.setattr(peers, "make_peer", lambda name, model, threads: lambda x, noise=None: 1.0)
+    monkeypatch.setattr(training, "NETS", ["VAE-2"])
+    code, _, err = bench()
+    assert code == 1 and "1 wrong and not timed: VAE-2 at batch 2: the losses of jax are " in err
+    (row,) = json.loads((tmp_path / "b" / "training.json").read_text())["results"]
+    assert set(row["seconds"]) == {"eager", "compiled"}
+
+
+def test_unknown_and_missing_peers_are_refused(bench, monkeypatch):
+    monkeypatch.setattr(peers, "installed", lambda: ["torch"])
+    for name, message in (("keras", "'keras' is no peer: choose from torch, torch.compile, jax"),
+                          ("torch,jax", "'jax' is not installed: pip install 'minigen[compare]'")):
+        code, _, err = bench("--peers", name)
+        assert code == 2 and message in err and err.count("\n") == 1
+
+
+def _where(cell, peers, seconds):
+    """What a cell is measured on, in place of `measure_cell`."""
+    return {"asked": cell.threads, "found": get_threads(), "process": os.getpid()}
+
+
+def test_each_number_of_threads_has_a_process_of_its_own(monkeypatch):
+    if processors() < 2:
+        pytest.skip("one core")
+    monkeypatch.setattr(training, "measure_cell", _where)
+    cells = [training.Cell(net, 1, threads) for threads in (1, 2) for net in ("GAN", "VAE-2")]
+    rows = list(training._in_processes(cells, [], 0.1))
+    assert [(row["asked"], row["found"]) for row in rows] == [(1, 1), (1, 1), (2, 2), (2, 2)]
+    assert len({row["process"] for row in rows} - {os.getpid()}) == 2

@@ -229,12 +229,12 @@ TEXT = np.random.default_rng(4).integers(0, 256, (12, 9))
 
 
 def gpt(**more: Any) -> Any:
-    return mg.models.GPT(context=8, layers=2, heads=2, width=8, warmup=3, steps=9, dropout=0.2, **more)
+    return mg.models.GPT(context=8, layers=2, heads=2, width=8, warmup=2, steps=5, dropout=0.2, **more)
 
 
 def test_a_language_models_training_is_the_cpus(gpu: str) -> None:
     ours, theirs = gpt(device=gpu), gpt()
-    for n in range(12):
+    for n in range(6):
         a, b = ours.train_step(TEXT[n % 3 :: 3]), theirs.train_step(TEXT[n % 3 :: 3])
         assert np.isfinite(a["loss"]) and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
     for key, expected in theirs.training_state().items():
@@ -264,13 +264,13 @@ def test_in_a_language_models_step_the_windows_go_up_and_the_loss_comes_down(sta
 
 
 def text_vae(**more: Any) -> Any:
-    return mg.models.TextVAE(context=8, latent=3, layers=1, heads=2, width=8, warmup=3, steps=9, dropout=0.2, **more)
+    return mg.models.TextVAE(context=8, latent=3, layers=1, heads=2, width=8, warmup=2, steps=5, dropout=0.2, **more)
 
 
 def test_a_text_vaes_training_is_the_cpus(gpu: str) -> None:
     ours, theirs = text_vae(device=gpu), text_vae()
     rows = np.hstack([np.arange(12)[:, None] % 8 + 1, TEXT[:, 1:]])
-    for n in range(12):
+    for n in range(6):
         a, b = ours.train_step(rows[n % 3 :: 3]), theirs.train_step(rows[n % 3 :: 3])
         assert np.isfinite(a["loss"]) and a == pytest.approx(b, rel=1e-3)
     for key, expected in theirs.training_state().items():

@@ -9,12 +9,12 @@ from minigen.cli import main
 from minigen.data import load_text, split_text
 from minigen.models import VAE, load
 
-pytestmark = pytest.mark.compiled  # most of them need a run
-TEXT = "She sells sea shells by the sea shore; the shells she sells are sea shells.\n" * 25
+pytestmark = pytest.mark.usefixtures("tiny")
+TEXT = "She sells sea shells by the sea shore; the shells she sells are sea shells.\n" * 10
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tiny):
     """A folder with a text and a run that was trained on it."""
     folder = tmp_path_factory.mktemp("text")
     (folder / "shells.txt").write_text(TEXT)
@@ -37,7 +37,7 @@ def test_training_tells_samples_as_it_learns(place, capsys, tmp_path):
     assert main(["train", "gpt", "--text", str(place / "shells.txt"), "--tokenizer", "bytes", "--vocabulary", "270",
                  "--context", "8", "--epochs", "2", "--out", str(out), "--seed", "3"]) == 0
     told = capsys.readouterr().out
-    assert "1,900 characters" in told and "windows: 2 epochs" in told and "after epoch 2 it writes:" in told
+    assert "760 characters" in told and "windows: 2 epochs" in told and "after epoch 2 it writes:" in told
     assert "test_bits_per_character" in told and "minigen sample" in told and "samples.txt" in told
     assert main(["info", str(out)]) == 0
     assert "gpt on shells.txt-train" in capsys.readouterr().out

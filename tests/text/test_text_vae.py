@@ -23,8 +23,8 @@ SMALL = {"tokenizer": TOKENIZER.describe(), "context": 28, "latent": 3, "layers"
 PLAIN = {**SMALL, "dropout": 0.0, "word_dropout": 0.0}
 
 
-def parts(context=28):
-    return split_sentences(RawText(TEXT, "shells", "file", "", ""), context, TOKENIZER)
+def parts(context=28, lines=LINES):
+    return split_sentences(RawText("\n\n".join(lines), "shells", "file", "", ""), context, TOKENIZER)
 
 
 def loud(**changes):
@@ -172,7 +172,7 @@ def test_word_dropout_blanks_that_share_of_the_input_in_training_alone(monkeypat
 
 
 def trained(path, epochs, *, interrupt=None, resume=False, compile=False):
-    data, test = parts()
+    data, test = parts(lines=LINES[:50])
     model = TextVAE(**SMALL)
 
     class Stop(Silent):
@@ -181,7 +181,7 @@ def trained(path, epochs, *, interrupt=None, resume=False, compile=False):
                 raise Interrupted(done.step, None)
 
     try:
-        mg.train(model, data, epochs=epochs, batch_size=32, test_images=test, out=path, resume=resume, report=Stop(),
+        mg.train(model, data, epochs=epochs, batch_size=16, test_images=test, out=path, resume=resume, report=Stop(),
                  checkpoint_seconds=0, compile=compile)
     except Interrupted:
         pass
@@ -190,14 +190,14 @@ def trained(path, epochs, *, interrupt=None, resume=False, compile=False):
 
 @pytest.mark.parametrize("compile", [False, True])
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path, compile):
-    whole = trained(tmp_path / "a", 3, compile=compile)
-    trained(tmp_path / "b", 3, interrupt=7, compile=compile)
-    again = trained(tmp_path / "b", 3, resume=True, compile=compile)
+    whole = trained(tmp_path / "a", 2, compile=compile)
+    trained(tmp_path / "b", 2, interrupt=5, compile=compile)
+    again = trained(tmp_path / "b", 2, resume=True, compile=compile)
     for name, array in whole.training_state().items():
         np.testing.assert_array_equal(array, again.training_state()[name], err_msg=name)
     names = {p.name for p in (tmp_path / "b").iterdir()}
     assert {"samples.txt", "reconstructions.txt", "interpolations.txt", "losses.png", "history.csv"} <= names
-    for epoch in range(4):
+    for epoch in range(3):
         texts = [(tmp_path / run / "samples" / f"epoch_{epoch:04d}.txt").read_text() for run in "ab"]
         assert texts[0] == texts[1] and "reconstructions" in texts[0] and "from '" in texts[0]
     loaded = mg.load(tmp_path / "b" / "model.safetensors")
@@ -225,6 +225,7 @@ def learned():
     return model, test, history
 
 
+@pytest.mark.compiled
 def test_it_learns_to_use_z(learned):
     model, test, history = learned
     last = history.rows[-1]
@@ -236,6 +237,7 @@ def test_it_learns_to_use_z(learned):
     assert known_words(model.sample(20), TEXT) > 0.5
 
 
+@pytest.mark.compiled
 def test_figures_agree_with_evaluate_and_the_bound_is_tighter_than_the_elbo(learned):
     model, test, _ = learned
     found, plain = sentence_figures(model, test.rows, samples=30), model.evaluate(test.rows)
@@ -263,6 +265,7 @@ def test_an_untrained_model_has_collapsed_and_the_verdict_says_so():
 # Sentences --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compiled
 def test_what_is_decoded_greedily_is_the_likeliest_next_symbol_each_time(learned):
     model, test, _ = learned
     z = model.encode(test.texts[:3])
@@ -276,6 +279,7 @@ def test_what_is_decoded_greedily_is_the_likeliest_next_symbol_each_time(learned
         assert text == " ".join(TOKENIZER.decode(s for s in symbols if s != model.end).split())
 
 
+@pytest.mark.compiled
 def test_samples_and_interpolations_are_functions_of_their_arguments(learned):
     model, test, _ = learned
     assert model.sample(6, seed=1) == model.sample(6, seed=1) != model.sample(6, seed=2)

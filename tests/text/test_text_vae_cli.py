@@ -9,13 +9,14 @@ from minigen.cli import main
 from minigen.data import load_text, split_sentences
 from minigen.models import GPT, VAE, load
 
+pytestmark = pytest.mark.usefixtures("tiny")
 WORDS = "the sea shells she sells by shore are sure and I know".split()
 rng = np.random.default_rng(0)
-LINES = [" ".join(rng.choice(WORDS, rng.integers(3, 6))) + "." for _ in range(120)]
+LINES = [" ".join(rng.choice(WORDS, rng.integers(3, 6))) + "." for _ in range(60)]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tiny):
     """A folder with a text and a run that was trained on it."""
     folder = tmp_path_factory.mktemp("sentences")
     (folder / "shells.txt").write_text("\n\n".join(LINES))
@@ -49,7 +50,8 @@ def test_training_tells_what_it_makes_and_whether_z_is_used(place, capsys):
 
 
 def test_the_remedies_can_be_chosen(place, tmp_path):
-    words = ["train", "text-vae", "--text", str(place / "shells.txt"), "--epochs", "1", "--context", "20", "--quiet"]
+    words = ["train", "text-vae", "--text", str(place / "shells.txt"), "--tokenizer", "characters", "--epochs", "1"]
+    words += ["--context", "20", "--quiet"]
     assert main([*words, "--anneal", "7", "--free", "0.1", "--word-dropout", "0.5", "--out", str(tmp_path / "a")]) == 0
     config = load(tmp_path / "a" / "model.safetensors").config
     assert (config.anneal, config.free, config.word_dropout, config.context) == (7, 0.1, 0.5, 20)
@@ -108,9 +110,9 @@ def test_bad_input_is_one_clear_line(place, capsys, tmp_path):
     (["gpt", "--free", "1"], 2, "--free is for a text-vae"),
     (["vae", "--word-dropout", "0.1"], 2, "--word-dropout is for a text-vae"),
     (["text-vae", "--preset", "nanogpt"], 2, "no preset 'nanogpt': choose from default, plain"),
-    (["text-vae", "--word-dropout", "1"], 2, "word_dropout = 1.0"),
-    (["text-vae", "--free", "-1"], 2, "free = -1.0"),
-    (["text-vae", "--context", "2"], 3, "no sentence of 3 words"),
+    (["text-vae", "--tokenizer", "characters", "--word-dropout", "1"], 2, "word_dropout = 1.0"),
+    (["text-vae", "--tokenizer", "characters", "--free", "-1"], 2, "free = -1.0"),
+    (["text-vae", "--tokenizer", "characters", "--context", "2"], 3, "no sentence of 3 words"),
 ])
 def test_options_that_do_not_fit_are_one_clear_line(tmp_path, capsys, words, code, message):
     assert message in fails(capsys, code, "train", *words, "--out", tmp_path / "run", "--quiet")

@@ -70,7 +70,7 @@ def test_a_generator_that_draws_one_digit_has_collapsed(mnist, tmp_path, monkeyp
 @pytest.mark.compiled
 def test_a_discriminator_with_a_hundred_images_learns_them_by_heart(mnist, tmp_path, monkeypatch):
     few = mnist[0].part(np.tile(np.arange(100), 20))  # each twenty times: fewer epochs, each of which is drawn
-    found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=0.0), few, mnist[1], 2000, tmp_path)
+    found, told = examined(monkeypatch, GAN.preset("default", **HEALTHY, r1=0.0), few, mnist[1], 1600, tmp_path)
     assert "memorised" in found
     assert any("knows the training images by heart" in line for line in told)
 

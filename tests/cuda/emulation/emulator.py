@@ -42,21 +42,32 @@ def compiler() -> str | None:
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """One folder a process for what is compiled; it goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="minigen-emulation-")
+    """One folder a process for what is compiled, the header first: it takes half the time of a short kernel.
+
+    It goes when the process ends.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="minigen-emulation-")
+    header = Path(shutil.copy(HEADER, folder.name))
+    flags = [flag for flag in FLAGS if flag != "-shared"]
+    _run(compiler() or "c++", *flags, "-x", "c++-header", str(header), "-o", f"{header}.gch")
+    return folder
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise EmulationError(done.stderr)
 
 
 @functools.cache
 def _compiled(source: str, defines: tuple[str, ...]) -> ctypes.CDLL:
     names = re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(", source)
-    text = f'#include "{HEADER}"\n{source}\n' + "".join(f"EMULATED({name})\n" for name in names)
-    stem = Path(_folder().name) / hashlib.sha256(repr((text, defines)).encode()).hexdigest()[:16]
+    text = f"{source}\n" + "".join(f"EMULATED({name})\n" for name in names)
+    folder = Path(_folder().name)
+    stem = folder / hashlib.sha256(repr((text, defines)).encode()).hexdigest()[:16]
     stem.with_suffix(".cpp").write_text(text)
-    command = [compiler() or "c++", *FLAGS, *(f"-D{define}" for define in defines)]
-    command += [str(stem.with_suffix(".cpp")), "-o", str(stem.with_suffix(".so")), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise EmulationError(done.stderr)
+    _run(compiler() or "c++", *FLAGS, *(f"-D{define}" for define in defines), "-include", str(folder / HEADER.name),
+         str(stem.with_suffix(".cpp")), "-o", str(stem.with_suffix(".so")), "-lm")
     return ctypes.CDLL(str(stem.with_suffix(".so")))
 
 
