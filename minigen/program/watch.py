@@ -298,8 +298,9 @@ def _last_word(name: str) -> str:
     return next((part for part in reversed(name.split(".")) if not part.isdigit()), "")
 
 
-def _named(code: types.CodeType, *instructions: str) -> list[str]:
+@functools.cache
+def _named(code: types.CodeType, *instructions: str) -> tuple[str, ...]:
     """The names in instructions of these kinds, of a function and those within it, in the order of their use."""
     own = [i.argval for i in dis.get_instructions(code) if any(kind in i.opname for kind in instructions)]
     inner = [name for c in code.co_consts if inspect.iscode(c) for name in _named(c, *instructions)]
-    return list(dict.fromkeys([*own, *inner]))
+    return tuple(dict.fromkeys([*own, *inner]))
