@@ -70,7 +70,7 @@ class GPT(GenerativeModel):
         # The recipe that nanoGPT's README gives for a CPU, which reports a validation loss of 1.88.
         "nanogpt": {"context": 64, "bias": False},
     }
-    TRAINING = {"default": {"steps": 2500, "batch_size": 16}, "nanogpt": {"steps": 2000, "batch_size": 12}}
+    TRAINING = {"default": {"steps": 4500, "batch_size": 16}, "nanogpt": {"steps": 2000, "batch_size": 12}}
 
     config: GPTConfig
 

@@ -19,6 +19,8 @@ def make(model: GenerativeModel, threads: int, compiled: bool) -> Callable[..., 
     """`model.train_step` in PyTorch."""
     torch = importlib.import_module("torch")
     torch.set_num_threads(threads)
+    if compiled:  # after eight variants of one function, of whatever networks, it would go on without compiling
+        torch.compiler.reset()
     step = (_gan if model.kind == "gan" else _vae)(torch, model, torch.compile if compiled else lambda part: part)
 
     def train_step(images: np.ndarray, noise: list[np.ndarray] | None = None) -> float:
