@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .check import product_fault
 from .device import BOTH, Device, Product, cpu
 from .machine import blas_threads
-from .timing import Timing, alternate, geometric_mean
+from .timing import SPREAD, Timing, alternate, geometric_mean
 
 __all__ = ["BATCHES", "Case", "Result", "cases", "means", "measure", "parse_shape"]
 
@@ -202,7 +202,9 @@ class _Measurer:
                 wrong[name] = reason
             else:
                 calls[name] = call
-        timings = alternate(calls, seconds=self.seconds, least=3, stopwatch=self.device.stopwatch)
+        rounds, settle = (51, 0.0) if threads == 1 else (7, SPREAD)
+        timings = alternate(calls, seconds=self.seconds, least=3, most=rounds, settle=settle,
+                            stopwatch=self.device.stopwatch)
         for name, timing in timings.items():
             self.rates[name, dtype, threads] = case.flops / timing.median
         return Result(case, dtype, threads, timings, wrong, left_out)

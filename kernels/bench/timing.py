@@ -14,10 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Stopwatch", "Timing", "alternate", "geometric_mean", "rotate", "wall"]
+__all__ = ["SPREAD", "Stopwatch", "Timing", "alternate", "geometric_mean", "rotate", "wall"]
 
 Call = Callable[[], Any]
 _LEAST = 1e-7  # seconds: about what it takes Python to call anything
+SPREAD = 0.15
+"""Seconds that the system may take to give each of several threads a core. Where another pool of threads was at work
+before, the new ones begin two on a core: for some 0.1 s, as measured, a product on two threads took as long as on one.
+A training step has no such neighbours, so that this is no part of its time."""
 Stopwatch = Callable[[Call, int], float]
 """stopwatch(call, times): the seconds that `times` calls in a row took together."""
 
@@ -76,12 +80,14 @@ def alternate(
     seconds: float,
     least: int = 5,
     most: int = 51,
+    settle: float = 0.0,
     stopwatch: Stopwatch | None = None,
 ) -> dict[str, Timing]:
     """Time the competitors by turns, for about `seconds` each, in `least` to `most` rounds.
 
     Each is called once to warm up (compilation, caches, the clock of the processor) and once to find out how often it
-    must be called for a round to be long beside the resolution of the clock.
+    must be called for a round to be long beside the resolution of the clock. `settle`: for so many seconds it is called
+    at the beginning of each turn without being counted, which `SPREAD` is a reason for.
     """
     measure = stopwatch or wall()
     names = list(competitors)
@@ -96,10 +102,18 @@ def alternate(
     for number in range(rounds):
         turn = number % len(names) if names else 0
         for name in names[turn:] + names[:turn]:
-            if calls[name] > 1:
-                competitors[name]()  # not counted: what the one before left in the cache, and its threads, settle
+            if calls[name] > 1 or once[name] < settle:
+                _repeat(competitors[name], settle)  # what the one before left in the cache, and its threads, settle
             taken[name].append(measure(competitors[name], calls[name]) / calls[name])
     return {name: Timing(tuple(taken[name]), calls[name]) for name in names}
+
+
+def _repeat(call: Call, seconds: float) -> None:
+    """Once, and again until the time is up."""
+    end = time.perf_counter() + seconds
+    call()
+    while time.perf_counter() < end:
+        call()
 
 
 def rotate(function: Callable[..., Any], inputs: Sequence[tuple[Any, ...]]) -> Call:

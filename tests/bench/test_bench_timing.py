@@ -1,6 +1,7 @@
 """The arithmetic of timing, by a clock that only moves when somebody works."""
 
 import math
+import time
 
 import pytest
 from bench_fakes import Clock, timing
@@ -35,6 +36,23 @@ def test_the_first_of_many_calls_in_a_round_meets_what_the_one_before_left_and_i
     found = alternate({name: lambda name=name: call(name) for name in "ab"}, seconds=1000.0, most=10,
                       stopwatch=lambda call, times: wall(clock)(call, min(times, 3)))  # fmt: skip
     assert found["a"].calls > 1 and max(found["a"].seconds) * found["a"].calls < 0.1
+
+
+def test_for_a_while_at_the_beginning_of_a_turn_nothing_is_counted(monkeypatch):
+    clock, last, since = Clock(), [], []
+    monkeypatch.setattr(time, "perf_counter", clock)
+
+    def call(name):
+        if last[-1:] != [name]:
+            since[:] = [clock()]
+        last.append(name)
+        clock.work(2e-3 if clock() - since[0] < 0.1 else 1e-3)  # two threads on one core, until the system sees it
+
+    calls = {name: lambda name=name: call(name) for name in "ab"}
+    late = alternate(calls, seconds=0.5, most=5, settle=0.15, stopwatch=wall(clock))
+    assert late["a"].median == pytest.approx(1e-3) and max(late["b"].seconds) == pytest.approx(1e-3)
+    early = alternate(calls, seconds=0.5, most=5, stopwatch=wall(clock))
+    assert early["a"].median == pytest.approx(2e-3)
 
 
 def test_the_warm_up_is_not_counted():

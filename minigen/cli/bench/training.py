@@ -128,7 +128,7 @@ def measure_cell(cell: Cell, peers: Sequence[str], seconds: float) -> dict[str, 
     import numpy as np
 
     from ...data import load_mnist
-    from ...kernels.bench.timing import alternate
+    from ...kernels.bench.timing import SPREAD, alternate
     from ...peers import losses_of, make_peer, noise_of
     from ...program import compile
     from ...program.report import bytes_of, flops_of
@@ -155,7 +155,8 @@ def measure_cell(cell: Cell, peers: Sequence[str], seconds: float) -> dict[str, 
             del steps[name]
     given = itertools.cycle(batches)
     calls = {name: functools.partial(_next, one, given) for name, one in steps.items()}
-    timings = alternate(calls, seconds=seconds)
+    rounds, settle = (51, 0.0) if cell.threads == 1 else (9, SPREAD)
+    timings = alternate(calls, seconds=seconds, most=rounds, settle=settle)
     ours = timings.get("compiled")
     ratios = {name: ours.times_as_fast_as(t) for name, t in timings.items()} if ours else {}
     instructions = step.last.program.instructions
