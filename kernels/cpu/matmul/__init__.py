@@ -10,12 +10,9 @@
     blas           NumPy's
     best           what was measured to be fastest for the shape
 
-`best` is never BLAS. Against OpenBLAS called by `np.matmul` with `out` (one thread, float32, AVX-512) it is 1.16 times
-as fast on the MNIST suite at batch 64 (0.94 to 1.35), 1.11 at batch 256 (1.04 to 1.18), and 1.00 to 1.23 on the cubes
-from 128 to 2048. At batch 1, where both wait for the memory or for Python, it is 0.96 to 0.98 times as fast (0.9 to
-1.1; the outer products there, 8 to 17 times), and so it is on the smallest of the ragged shapes. BLAS would save there
-what cannot be told from noise, and make the bits depend on its number of threads. `minigen bench matmul` measures it
-again.
+`best` is never BLAS. How many times as fast as OpenBLAS it is, called by `np.matmul` with `out`, on one thread and on
+two, is in kernels/README.md: more in the mean of the MNIST suite, less on single shapes of two threads. BLAS would make
+the bits depend on its number of threads. `minigen bench matmul` measures it again.
 """
 
 from __future__ import annotations
