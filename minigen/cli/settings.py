@@ -33,7 +33,7 @@ def changes(texts: Sequence[str], config: type[Any], options: Collection[str]) -
         name, given, value = (part.strip() for part in text.partition("="))
         if not given or not value:
             raise UsageError(f"--set {text}: expected a name and a value, as in --set r1=0")
-        if name in options:
+        if name in fields and name in options:
             raise UsageError(f"--set {text}: this setting has an option of its own, --{name.replace('_', '-')}")
         plain = _value(value)
         several = name in fields and isinstance(fields[name].default, tuple)

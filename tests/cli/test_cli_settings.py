@@ -35,6 +35,7 @@ def test_it_goes_before_the_preset_and_is_kept_when_the_run_goes_on(train, tmp_p
     ("r1=", "expected a name and a value"),
     ("seed=3", "--set seed=3: this setting has an option of its own, --seed"),
     ("rl=0", "GAN has no setting 'rl': it has "),
+    ("epochs=3", "GAN has no setting 'epochs': it has "),
     ("r1=much", "r1 = 'much': expected a number"),
     ("generator=", "expected a name and a value"),
     ("generator=0", "generator = (0,): expected positive integers"),

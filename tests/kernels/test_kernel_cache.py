@@ -112,24 +112,10 @@ def test_factories_products_have_different_names() -> None:
     assert cache._describe(make(1)) == cache._describe(make(1))
 
 
-def test_names_go_into_closures_of_closures() -> None:
+@pytest.mark.parametrize("decorate", [lambda function: function, jit.jit()], ids=["plain", "compiled"])
+def test_names_go_into_closures_of_closures(decorate) -> None:  # noqa: ANN001
     def make(n: int):  # noqa: ANN202
-        def inner() -> int:
-            return n
-
-        def loop() -> int:
-            return inner()
-
-        return loop
-
-    assert cache._describe(make(1)) != cache._describe(make(2))
-    assert cache._describe(make(1)) == cache._describe(make(1))
-
-
-@pytest.mark.skipif(not JIT, reason="needs the compiler")
-def test_names_go_into_compiled_loops_that_are_closed_over() -> None:
-    def make(n: int):  # noqa: ANN202
-        @jit.jit()
+        @decorate
         def inner() -> int:
             return n
 
