@@ -1,6 +1,7 @@
 """What all tests share: numbers that are the same in every run, and operations that live for one test."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from minigen import tensor as make
 # The first call of a kernel compiles it, which no deadline for a single example survives.
 settings.register_profile("minigen", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("minigen")
+
+# Under nohup, or in the background of some shells, Ctrl-C is ignored, by every process that is started there too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):
