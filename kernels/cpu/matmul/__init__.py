@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from ...threads import get_threads, may_start_threads
 from .blocked import blocked
-from .engine import ENGINES, entry_point, multiply, multiply_in_parallel, multiply_stacks
+from .engine import ENGINES, entry_point, multiply, multiply_stacks
 from .epilogue import ACTIVATIONS, activate
 from .loop_order import loop_order
 from .naive import naive
 from .register_tile import register_tile
-from .whole import ANY, AS_NEEDED, BOTH, BY_SIZE
+from .whole import AS_NEEDED, BOTH, BY_SIZE
 
 __all__ = ["RUNGS", "matmul"]
 
@@ -44,7 +44,7 @@ RUNGS = ("naive", "loop_order", "blocked", "register_tile", "vector", "packed", 
 _PACKING = {"vector": AS_NEEDED, "packed": BOTH, "parallel": BY_SIZE, "best": BY_SIZE}
 _LOOPS = {f.__name__: f for f in (naive, loop_order, blocked, register_tile)}
 _empty = np.empty
-_PARALLEL_WORK = 4_000_000
+_PARALLEL_WORK = 1_600_000
 """Multiply-adds below which a second thread does not pay: about 50 microseconds of one."""
 
 
@@ -87,7 +87,8 @@ def matmul(
             raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
         return _stacks(a, b, rung, threads)
     dtype = a.dtype
-    engine = ENGINES.get(dtype)
+    team = 1 if threads == 1 or m * k * n < _PARALLEL_WORK else _team(threads)
+    engine = ENGINES.get((dtype, team))
     if (  # the usual call, in little Python, which takes longer than a small product: compiled code sees to the rest
         engine is not None
         and rung == "best"
@@ -97,11 +98,11 @@ def matmul(
         and activation in ACTIVATIONS
         and (threads is None or threads > 0)
     ):
-        address, whole, no_bias, q = engine
+        address, fork, worker, members, q, whole, no_bias = engine
         c = _empty((m, n), dtype) if out is None else out
         if whole(
-            address, c, a, b, no_bias if bias is None else bias, accumulate, BY_SIZE, q, ACTIVATIONS[activation],
-            0.0 if activation == "relu" else slope, ANY if threads == 1 else _PARALLEL_WORK,
+            address, fork, worker, members, q, c, a, b, no_bias if bias is None else bias, accumulate, BY_SIZE,
+            ACTIVATIONS[activation], 0.0 if activation == "relu" else slope, True,
         ):  # fmt: skip
             return c
     if k != k_of_b:
@@ -130,17 +131,19 @@ def matmul(
         _plain(rung, c, a, b, bias, accumulate)
         activate(c, activation, slope)
     elif m and n:
-        if rung == "best" and m * n * k < _PARALLEL_WORK:
-            threads = 1
-        elif threads is None:
-            threads = get_threads() if rung in ("best", "parallel") else 1
-        if threads == 1 or not may_start_threads():
-            multiply(c, a, b, bias, accumulate, activation, slope, packing)
-        else:
-            multiply_in_parallel(c, a, b, bias, accumulate, activation, slope, packing, threads)
+        if rung not in ("best", "parallel") and threads is None:
+            team = 1
+        elif rung != "best":
+            team = _team(threads)
+        multiply(c, a, b, bias, accumulate, activation, slope, packing, team)
     if c is not out:
         out[...] = c
     return out
+
+
+def _team(threads: int | None) -> int:
+    """How many threads may work at a product for which so many were asked."""
+    return (threads or get_threads()) if may_start_threads() else 1
 
 
 def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:

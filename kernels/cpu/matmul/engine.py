@@ -12,31 +12,33 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
+from ..indirect import compiled_address
+from ..team import NOBODY, one_at_a_time, team_for
 from .driver import buffer_size, make_product
 from .epilogue import ACTIVATIONS
-from .host import Tile, tile_for
-from .indirect import address_of_overload
-from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
-from .parallel import make_shared_product, team_of
-from .whole import make_stack, make_whole, packing_of
+from .host import tile_for
+from .parallel import make_sharing
+from .whole import make_stack, make_whole
 
-__all__ = ["ENGINES", "entry_point", "multiply", "multiply_in_parallel", "multiply_stacks"]
+__all__ = ["ENGINES", "entry_point", "multiply", "multiply_stacks"]
 
 Array = NDArray[Any]
 
 _PRODUCT = "ciiiiiammiiaid"
-_WHOLE = "icmmaiiaidi"
-_STACK = "isttaiiaid"
-_SHARED = "iiiciammiicid"
+_WHOLE = "iiiiccmmaiiidi"
+_STACK = "icsttai"
 
 
 class Engine(NamedTuple):
-    """The compiled loops of one dtype."""
+    """The compiled loops of one dtype, for one number of threads: what `whole` takes first, and `whole`."""
 
     address: int
+    fork: Any
+    worker: Any
+    team: int
+    buffer: Array
     whole: Callable[..., bool]
     no_bias: Array
-    buffer: Array
 
 
 def signature(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
@@ -67,14 +69,17 @@ def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..
 
 
 @functools.cache
-def _loops(dtype: np.dtype) -> tuple[Tile, Any]:
+def _product(dtype: np.dtype) -> tuple[Any, Callable[..., None], Callable[[], Any]]:
+    """The product, and what shares it out: see `make_sharing`."""
     tile = tile_for(dtype)
-    return tile, make_product(dtype, tile)
+    product = make_product(dtype, tile)
+    return product, *make_sharing(product, dtype, tile)
 
 
 @functools.cache
 def _whole(dtype: np.dtype) -> Any:
-    return make_whole(_loops(dtype)[1])
+    product, share, _ = _product(dtype)
+    return make_whole(product, share)
 
 
 @functools.cache
@@ -82,33 +87,23 @@ def _stack(dtype: np.dtype) -> Callable[..., bool]:
     return entry_point(make_stack(_whole(dtype)), _STACK, dtype)
 
 
-class _Engines(dict[np.dtype, Engine]):
-    """The engine of each dtype, compiled when first looked up; `get` gives only what is there."""
+class _Engines(dict[tuple[np.dtype, int], Engine]):
+    """The engine of each dtype and number of threads, compiled when first looked up; `get` gives only what is there."""
 
-    def __missing__(self, dtype: np.dtype) -> Engine:
-        _, product = _loops(dtype)
-        entry_point(product, _PRODUCT, dtype)
-        address = address_of_overload(product, signature(_PRODUCT, dtype)) if isinstance(product, Dispatcher) else 0
+    def __missing__(self, key: tuple[np.dtype, int]) -> Engine:
+        dtype, threads = key
+        product, _, worker = _product(dtype)
+        compiled = isinstance(product, Dispatcher)
+        address = compiled_address(product, signature(_PRODUCT, dtype)) if compiled else 0
+        (fork, team), by = (NOBODY, 0) if threads == 1 else (team_for(threads), worker())
         whole = entry_point(_whole(dtype), _WHOLE, dtype)
-        engine = self[dtype] = Engine(address, whole, np.zeros(0, dtype), _buffers(dtype, 1)[0])
+        if team:
+            whole = one_at_a_time(whole)
+        engine = self[key] = Engine(address, fork, by, team, _buffers(dtype, threads), whole, np.zeros(0, dtype))
         return engine
 
 
 ENGINES = _Engines()
-
-
-@functools.cache
-def _shared_product(dtype: np.dtype) -> Callable[..., None]:
-    """`product` by its address, on several threads."""
-    tile, product = _loops(dtype)
-    address = ENGINES[dtype].address
-    return functools.partial(entry_point(make_shared_product(product, dtype, tile), _SHARED, dtype), address)
-
-
-@functools.cache
-def _packing_of(dtype: np.dtype) -> Callable[..., tuple[int, int]]:
-    """`packing_of` for matrices of any layout: called as it is, Numba would compile it again for each."""
-    return entry_point(packing_of, "mmi", dtype)
 
 
 @functools.cache
@@ -117,7 +112,7 @@ def _buffers(dtype: np.dtype, parts: int) -> Array:
 
     It is kept, because fresh pages would cost more than the packing, and as large as the loops ever need, because the
     system hands out pages only as they are first written. One for all callers is enough: compiled code keeps Python's
-    lock while it runs, so no two products run at once.
+    lock while it runs, and a team has its own (see `one_at_a_time`), so no two products for as many threads run at once.
     """
     shape = parts, buffer_size(tile_for(dtype))
     size = math.prod(shape) * dtype.itemsize
@@ -128,52 +123,22 @@ def _buffers(dtype: np.dtype, parts: int) -> Array:
 
 def multiply(
     c: Array, a: Array, b: Array, bias: Array | None, accumulate: bool, activation: str | None, slope: float,
-    packing: int,
+    packing: int, threads: int,
 ) -> None:  # fmt: skip
     """C = activation(A B), or with `accumulate` activation(C + A B), plus bias; C contiguous, bias as well.
 
     Shapes and dtypes agree; no array is empty but for k = 0.
     """
-    dtype = c.dtype
-    address, whole, no_bias, q = ENGINES[dtype]
+    *loops, whole, no_bias = ENGINES[c.dtype, threads]
     if bias is None:
         bias = no_bias
     code = ACTIVATIONS[activation]
-    if not whole(address, c, a, b, bias, accumulate, packing, q, code, slope, 0):
-        whole(address, c, np.array(a), np.array(b), bias, accumulate, packing, q, code, slope, 0)
+    if not whole(*loops, c, a, b, bias, accumulate, packing, code, slope, False):
+        whole(*loops, c, np.array(a), np.array(b), bias, accumulate, packing, code, slope, False)
 
 
 def multiply_stacks(c: Array, a: Array, b: Array, packing: int) -> None:
     """C_i = A_i B_i for each matrix of three stacks."""
-    dtype = c.dtype
-    address, _, no_bias, q = ENGINES[dtype]
-    stack = _stack(dtype)
-    if not stack(address, c, a, b, no_bias, 0, packing, q, 0, 0.0):
-        stack(address, c, np.array(a), np.array(b), no_bias, 0, packing, q, 0, 0.0)
-
-
-def multiply_in_parallel(
-    c: Array, a: Array, b: Array, bias: Array | None, accumulate: bool, activation: str | None, slope: float,
-    packing: int, threads: int,
-) -> None:  # fmt: skip
-    """The same, on so many threads."""
-    dtype = c.dtype
-    if not (a.flags.aligned and b.flags.aligned):
-        a, b = np.array(a), np.array(b)
-    m, n = c.shape
-    start = FROM_C if accumulate else FROM_ZERO
-    if bias is None:
-        bias = ENGINES[dtype].no_bias
-    elif accumulate or n == 1:
-        c[...] = c + bias if accumulate else bias
-        start = FROM_C
-    else:
-        start = FROM_BIAS
-    if n == 1 and m > 1:  # a column is computed as a row: C^T = B^T A^T
-        c, a, b, m, n = c.reshape(1, -1), b.T, a.T, 1, m
-    how_a, how_b = _packing_of(dtype)(a, b, packing)
-    # Cut where fewer numbers are packed, and read, by every thread again.
-    by_rows = m * (4 if how_a else 1) >= n * (4 if how_b else 1) and m >= threads * tile_for(dtype).rows
-    q, code, shared = _buffers(dtype, threads), ACTIVATIONS[activation], _shared_product(dtype)
-    with team_of(threads):
-        shared(threads, by_rows, c, start, bias, a, b, how_a, how_b, q, code, slope)
+    engine, stack = ENGINES[c.dtype, 1], _stack(c.dtype)
+    if not stack(engine.address, engine.buffer, c, a, b, engine.no_bias, packing):
+        stack(engine.address, engine.buffer, c, np.array(a), np.array(b), engine.no_bias, packing)

@@ -7,74 +7,76 @@ Since every element is one chain of additions, the result is the same in every b
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
-from numba import prange
-from numba.core import config
 from numpy.typing import NDArray
 
-from ..cache import PrivateCache
+from ..indirect import make_handover, make_indirect
+from ..jit import EXACT, jit_part
+from ..team import call_fork, make_worker
 from .host import Tile
-from .indirect import make_indirect
 
-__all__ = ["make_shared_product", "team_of"]
+__all__ = ["make_sharing"]
 
 Array = NDArray[Any]
 
-_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+_LEAST_ROWS = 3
+"""So many rows take as long as fewer: loading a row of B takes as long as to multiply it by three numbers of A."""
+_PACKING = 16
+"""How many multiply-adds take as long as to pack a number."""
 
 
-def make_shared_product(product: Callable[..., None], dtype: np.dtype, tile: Tile) -> Callable[..., None]:
-    """shared(address, parts, by_rows, c, start, ..., q, ...): `product` in so many parts.
+def make_sharing(
+    product: Callable[..., None], dtype: np.dtype, tile: Tile
+) -> tuple[Callable[..., None], Callable[[], Any]]:
+    """share(fork, worker, team, address, c, start, bias, a, b, how_a, how_b, q, activation, slope), and its worker.
 
-    `address` is that of the compiled product; each part has a row of q to itself.
+    The product at this address computes C in as many parts as q, which it packs into, has rows; the rest is as in
+    `product`.
     """
+    number, integer, array = numba.from_dtype(dtype), numba.int64, numba.types.Array
+    kinds = (
+        integer, integer, array(number, 2, "C"), integer, array(number, 1, "C"), array(number, 2, "A"),
+        array(number, 2, "A"), integer, integer, array(number, 2, "C"), integer, numba.float64,
+    )  # fmt: skip
     call = make_indirect(product)
-    row_unit, column_unit = tile.rows, tile.width
+    hold, held = make_handover(kinds)
+    width = tile.width
 
-    def shared(
-        address: int, parts: int, by_rows: int, c: Array, start: int, bias: Array, a: Array, b: Array,
+    @jit_part(EXACT)
+    def by_rows(c: Array, k: int, how_a: int, how_b: int, parts: int) -> bool:
+        """Whether to compute its rows takes a thread no longer than its columns. What all need, each packs."""
+        m, n = c.shape
+        vectors = (n + width - 1) // width
+        rows = max(_LEAST_ROWS, (m + parts - 1) // parts) * vectors * width * k + _PACKING * k * n * (how_b > 0)
+        columns = max(_LEAST_ROWS, m) * ((vectors + parts - 1) // parts) * width * k + _PACKING * k * m * (how_a > 0)
+        return rows <= columns
+
+    @jit_part(EXACT)
+    def part_of(
+        part: int, address: int, unit: int, c: Array, start: int, bias: Array, a: Array, b: Array, how_a: int,
+        how_b: int, q: Array, activation: int, slope: float,
+    ) -> None:  # fmt: skip
+        """One part: rows of C where the unit is 1, else columns by vectors."""
+        m, n = c.shape
+        total = m if unit == 1 else n
+        units, parts = (total + unit - 1) // unit, q.shape[0]
+        first, end = min(total, unit * (part * units // parts)), min(total, unit * ((part + 1) * units // parts))
+        i0, i1, j0, j1 = (first, end, 0, n) if unit == 1 else (0, m, first, end)
+        if first < end:
+            call(address, (c, i0, i1, j0, j1, start, bias, a, b, how_a, how_b, q[part], activation, slope))
+
+    @jit_part(EXACT)
+    def share(
+        fork: int, worker: int, team: int, address: int, c: Array, start: int, bias: Array, a: Array, b: Array,
         how_a: int, how_b: int, q: Array, activation: int, slope: float,
     ) -> None:  # fmt: skip
-        m, n = c.shape
-        unit = row_unit if by_rows else column_unit
-        total = m if by_rows else n
-        units = (total + unit - 1) // unit
-        for part in prange(parts):
-            t = np.int64(part)  # Numba counts without a sign, and unsigned times signed is a float
-            begin = min(total, unit * (t * units // parts))
-            end = min(total, unit * ((t + 1) * units // parts))
-            i0, i1, j0, j1 = (begin, end, 0, n) if by_rows else (0, m, begin, end)
-            if begin < end:
-                rest = (how_a, how_b, q[t], activation, slope)
-                call(address, (c, i0, i1, j0, j1, start, bias, a, b, *rest))
+        parts = q.shape[0]
+        unit = 1 if by_rows(c, a.shape[1], how_a, how_b, parts) else width
+        given = hold((address, unit, c, start, bias, a, b, how_a, how_b, q, activation, slope))
+        call_fork(fork, (worker, given, parts, team))
 
-    if _DISABLED:
-        return shared
-    dispatcher: Any = numba.njit(shared, parallel=True, error_model="numpy")
-    dispatcher._cache = PrivateCache(shared, f"parallel {dtype} {tile}")
-    return dispatcher
-
-
-_one_at_a_time = threading.Lock()
-
-
-@contextlib.contextmanager
-def team_of(threads: int) -> Iterator[None]:
-    """Within this context Numba uses so many threads, for this caller alone.
-
-    Alone, because Numba's plainest layer, `workqueue`, aborts the process when a second caller enters; and because two
-    callers with a team each would be twice as many threads as were asked for.
-    """
-    with _one_at_a_time:
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
+    return share, make_worker(part_of, held, kinds)

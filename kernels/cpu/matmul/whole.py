@@ -12,26 +12,23 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..indirect import make_indirect
 from ..jit import EXACT, jit, jit_part
-from .indirect import make_indirect
 from .micro_kernel import FROM_BIAS, FROM_C, FROM_ZERO
 from .pack import ALONG, ELEMENTS, STRAIGHT, TURNED
 
-__all__ = ["ANY", "AS_NEEDED", "BOTH", "BY_SIZE", "make_stack", "make_whole", "packing_of"]
+__all__ = ["AS_NEEDED", "BOTH", "BY_SIZE", "make_stack", "make_whole"]
 
 Array = NDArray[Any]
 
 AS_NEEDED, BOTH, BY_SIZE = range(3)
 """What to pack: only what cannot be read in place; both operands; or what a measured rule says."""
 
-ANY = 1 << 62
-"""So many multiply-adds that no product has more."""
-
 _ALONG_ROWS = 3  # up to so many rows, turning B costs more than the product
 _KIB = 1024
 
 
-@jit(EXACT)
+@jit_part(EXACT)
 def packing_of(a: Array, b: Array, packing: int) -> tuple[int, int]:
     """How A and B are packed; 0 where they are read from where they lie.
 
@@ -75,60 +72,76 @@ def apart(x: Array, low: int, high: int) -> bool:
     return end <= low or high <= begin
 
 
-def make_whole(product: Callable[..., None]) -> Callable[..., bool]:
-    """whole(address, c, a, b, bias, goes_on, packing, q, activation, slope, most):
-    C = activation(A B + bias) by `product`.
+@jit_part(EXACT)
+def fits(c: Array, a: Array, b: Array, bias: Array) -> bool:
+    """Whether there is anything to compute, the shapes match, and C overlaps with nothing."""
+    m, n = c.shape
+    k = a.shape[1]
+    if a.shape[0] != m or b.shape != (k, n) or m * n * k == 0 or bias.size not in (0, n):
+        return False
+    low, first = c.ctypes.data, bias.ctypes.data
+    high = low + c.size * c.itemsize
+    of_bias = bias.size == 0 or first + bias.size * bias.itemsize <= low or high <= first
+    return of_bias and apart(a, low, high) and apart(b, low, high)
 
-    `address` is that of the compiled product; q is its buffer. With `goes_on` C is added. An empty bias is none.
-    Returns False, with nothing done, where A or B is not aligned; and with `most` unless all else is as it should be:
-    shapes that match, a C that overlaps with nothing, and 1 to `most` multiply-adds. Then Python asks why.
+
+@jit_part(EXACT)
+def begin(c: Array, bias: Array, goes_on: int) -> int:
+    """What the sums start from; a bias that they cannot start from is in C afterwards."""
+    m, n = c.shape
+    if bias.size and (goes_on or n == 1):
+        for i in range(m):
+            for j in range(n):
+                c[i, j] = bias[j] + (c[i, j] if goes_on else 0)
+        return FROM_C
+    return FROM_C if goes_on else FROM_BIAS if bias.size else FROM_ZERO
+
+
+def make_whole(product: Callable[..., None], share: Callable[..., None]) -> Callable[..., bool]:
+    """whole(address, fork, worker, team, q, c, a, b, bias, goes_on, packing, activation, slope, asks):
+    C = activation(A B + bias) by `product`, in parts (see `share`) unless the team is 0.
+
+    `address` is that of the compiled product; q has a row to pack into for each part. With `goes_on` C is added. An
+    empty bias is none. Returns False, with nothing done, where A or B is not aligned; and with `asks` where it does
+    not fit. Then Python asks why.
     """
     call = make_indirect(product)
 
+    @jit_part(EXACT)
+    def run(
+        address: int, fork: int, worker: int, team: int, q: Array, c: Array, start: int, bias: Array, a: Array,
+        b: Array, packing: int, activation: int, slope: float,
+    ) -> None:  # fmt: skip
+        how_a, how_b = packing_of(a, b, packing)
+        if team:
+            share(fork, worker, team, address, c, start, bias, a, b, how_a, how_b, q, activation, slope)
+        else:
+            m, n = c.shape
+            call(address, (c, 0, m, 0, n, start, bias, a, b, how_a, how_b, q[0], activation, slope))
+
     @jit(EXACT)
     def whole(
-        address: int, c: Array, a: Array, b: Array, bias: Array, goes_on: int, packing: int, q: Array,
-        activation: int, slope: float, most: int,
+        address: int, fork: int, worker: int, team: int, q: Array, c: Array, a: Array, b: Array, bias: Array,
+        goes_on: int, packing: int, activation: int, slope: float, asks: int,
     ) -> bool:  # fmt: skip
-        m, n = c.shape
-        if most:
-            k = a.shape[1]
-            if a.shape[0] != m or b.shape != (k, n) or not 0 < m * n * k <= most or bias.size not in (0, n):
-                return False
-            low, first = c.ctypes.data, bias.ctypes.data
-            high = low + c.size * c.itemsize
-            of_bias = bias.size == 0 or first + bias.size * bias.itemsize <= low or high <= first
-            if not (of_bias and apart(a, low, high) and apart(b, low, high)):
-                return False
-        if not (aligned(a) and aligned(b)):
+        if (asks and not fits(c, a, b, bias)) or not (aligned(a) and aligned(b)):
             return False
-        start = FROM_C if goes_on else FROM_BIAS if bias.size else FROM_ZERO
-        if bias.size and (goes_on or n == 1):
-            for i in range(m):
-                for j in range(n):
-                    c[i, j] = bias[j] + (c[i, j] if goes_on else 0)
-            start = FROM_C
-        if n == 1 and m > 1:  # a column is computed as a row: C^T = B^T A^T
-            how_a, how_b = packing_of(b.T, a.T, packing)
-            call(address, (c.reshape(1, m), 0, 1, 0, m, start, bias, b.T, a.T, how_a, how_b, q, activation, slope))
-        else:
-            how_a, how_b = packing_of(a, b, packing)
-            call(address, (c, 0, m, 0, n, start, bias, a, b, how_a, how_b, q, activation, slope))
+        start = begin(c, bias, goes_on)
+        if c.shape[1] == 1:  # a column is computed as a row: C^T = B^T A^T
+            c, a, b = c.reshape(1, c.shape[0]), b.T, a.T
+        run(address, fork, worker, team, q, c, start, bias, a, b, packing, activation, slope)
         return True
 
     return whole
 
 
 def make_stack(whole: Callable[..., bool]) -> Callable[..., bool]:
-    """stack(address, c, a, b, ...): `whole` for each matrix of three stacks, without going back to Python."""
+    """stack(address, q, c, a, b, bias, packing): `whole` for each matrix of three stacks, in compiled code."""
 
     @jit(EXACT)
-    def stack(
-        address: int, c: Array, a: Array, b: Array, bias: Array, goes_on: int, packing: int, q: Array,
-        activation: int, slope: float,
-    ) -> bool:  # fmt: skip
+    def stack(address: int, q: Array, c: Array, a: Array, b: Array, bias: Array, packing: int) -> bool:
         for i in range(c.shape[0]):
-            if not whole(address, c[i], a[i], b[i], bias, goes_on, packing, q, activation, slope, 0):
+            if not whole(address, 0, 0, 0, q, c[i], a[i], b[i], bias, 0, packing, 0, 0.0, 0):
                 return False  # already at the first: what is not aligned is so throughout
         return True
 
