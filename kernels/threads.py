@@ -11,7 +11,7 @@ import operator
 import os
 from typing import SupportsIndex
 
-__all__ = ["get_threads", "may_start_threads", "processors", "set_threads"]
+__all__ = ["get_threads", "processors", "set_threads", "threads_to_start"]
 
 
 def processors() -> int:
@@ -49,9 +49,12 @@ def set_threads(n: SupportsIndex) -> None:
     _limit_blas(_chosen)
 
 
-def may_start_threads() -> bool:
-    """False in a forked child: OpenMP, where Numba uses it, ends the child that starts threads again."""
-    return not _forked
+def threads_to_start(wanted: int | None = None) -> int:
+    """So many threads as are wanted, or else allowed, may work at something.
+
+    In a forked child it is 1: OpenMP, where Numba uses it, ends a child that starts threads again.
+    """
+    return 1 if _forked else wanted or get_threads()
 
 
 def _wanted(text: str | None) -> int:

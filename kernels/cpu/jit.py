@@ -100,6 +100,12 @@ def jit_formula(function: Callable[..., Any], fastmath: Collection[str] = EXACT)
     return register_jitable(**options)(function)
 
 
+def require_dtype(name: str, dtype: np.dtype, known: Collection[np.dtype] = _FLOATS) -> None:
+    """TypeError, which names the kernel, unless the dtype is known."""
+    if dtype not in known:
+        raise TypeError(f"{name}: expected an array of {' or '.join(map(str, known))}, got {dtype}")
+
+
 class Kernel(dict[np.dtype, Callable[..., Any]]):
     """One kernel for float32 and float64: `kernel[x.dtype](...)`, compiled when first looked up.
 
@@ -124,23 +130,24 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
         self.dtypes = dtypes
 
     def __missing__(self, dtype: np.dtype) -> Callable[..., Any]:
-        if dtype not in self.dtypes:
-            raise TypeError(
-                f"{self.name}: expected an array of {' or '.join(map(str, self.dtypes))}, got {dtype}"
-            )
+        require_dtype(self.name, dtype, self.dtypes)
         loop = self.make(dtype)
         if isinstance(loop, numba.core.dispatcher.Dispatcher):
-            loop = entry_point(loop, self.arguments, dtype)
+            loop = entry_point(loop, types_of(self.arguments, dtype))
         self[dtype] = loop
         return loop
 
 
-def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
-    """Compile for the types that the letters describe, and return the compiled function itself."""
+def types_of(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
+    """The types that the letters describe."""
     number, array = numba.from_dtype(dtype), numba.types.Array
     types = {"a": array(number, 1, "C"), "m": array(number, 2, "C"), "n": array(numba.int64, 1, "C"),
              "d": numba.float64, "i": numba.int64, "u": numba.uint64}  # fmt: skip
-    signature = tuple(types[letter] for letter in arguments)
+    return tuple(types[letter] for letter in arguments)
+
+
+def entry_point(dispatcher: Any, signature: tuple[Any, ...]) -> Callable[..., Any]:
+    """Compile for these types, and return the compiled function itself."""
     dispatcher.compile(signature)
     return dispatcher.overloads[signature].entry_point
 

@@ -13,14 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import CONTRACT, Kernel, jit
+from ..threads import threads_to_start
+from .jit import CONTRACT, jit_part, require_dtype, types_of
+from .team import shared_by
 
 __all__ = ["adam", "ema", "rmsprop", "sgd"]
 
 Array = NDArray[Any]
 
+_PARALLEL_SIZE = 150_000
+"""Weights below which a second thread does not pay: about 20 microseconds of Adam."""
 
-@jit(CONTRACT)
+
+@jit_part(CONTRACT)
 def _sgd_loop(p: Array, g: Array, lr: float, weight_decay: float) -> None:
     number = p.dtype.type  # the coefficients must not pull the loop to float64
     rate, decay = number(lr), number(weight_decay)
@@ -28,7 +33,7 @@ def _sgd_loop(p: Array, g: Array, lr: float, weight_decay: float) -> None:
         p[i] -= rate * (g[i] + decay * p[i])
 
 
-@jit(CONTRACT)
+@jit_part(CONTRACT)
 def _momentum_loop(p: Array, g: Array, buf: Array, lr: float, momentum: float, weight_decay: float) -> None:
     number = p.dtype.type
     rate, keep, decay = number(lr), number(momentum), number(weight_decay)
@@ -38,7 +43,7 @@ def _momentum_loop(p: Array, g: Array, buf: Array, lr: float, momentum: float, w
         p[i] -= rate * b
 
 
-@jit(CONTRACT)
+@jit_part(CONTRACT)
 def _nesterov_loop(p: Array, g: Array, buf: Array, lr: float, momentum: float, weight_decay: float) -> None:
     number = p.dtype.type
     rate, keep, decay = number(lr), number(momentum), number(weight_decay)
@@ -49,7 +54,7 @@ def _nesterov_loop(p: Array, g: Array, buf: Array, lr: float, momentum: float, w
         p[i] -= rate * (h + keep * b)
 
 
-@jit(CONTRACT)
+@jit_part(CONTRACT)
 def _rmsprop_loop(
     p: Array, g: Array, sq: Array, lr: float, rho: float, eps: float, weight_decay: float
 ) -> None:
@@ -63,7 +68,7 @@ def _rmsprop_loop(
         p[i] -= rate * h / (np.sqrt(s) + floor)
 
 
-@jit(CONTRACT)
+@jit_part(CONTRACT)
 def _adam_loop(
     p: Array,
     g: Array,
@@ -90,7 +95,7 @@ def _adam_loop(
         p[i] = factor * p[i] - pace * first / (scale * np.sqrt(second) + floor)
 
 
-@jit(CONTRACT)
+@jit_part(CONTRACT)
 def _ema_loop(average: Array, p: Array, decay: float) -> None:
     number = p.dtype.type
     keep, take = number(decay), number(1.0 - decay)
@@ -98,16 +103,58 @@ def _ema_loop(average: Array, p: Array, decay: float) -> None:
         average[i] = keep * average[i] + take * p[i]
 
 
-def _kernel(name: str, arguments: str, loop: Callable[..., Any]) -> Kernel:
-    return Kernel(name, arguments, lambda dtype: loop)
+@jit_part()
+def _own(n: int, part: int, parts: int) -> slice:
+    """This part of n numbers, in whole lines of the cache."""
+    lines = (n + 15) // 16
+    return slice(min(n, 16 * (part * lines // parts)), min(n, 16 * ((part + 1) * lines // parts)))
 
 
-_sgd = _kernel("sgd", "aadd", _sgd_loop)
-_momentum = _kernel("sgd", "aaaddd", _momentum_loop)
-_nesterov = _kernel("sgd", "aaaddd", _nesterov_loop)
-_rmsprop = _kernel("rmsprop", "aaadddd", _rmsprop_loop)
-_adam = _kernel("adam", "aaaaddddddd", _adam_loop)
-_ema = _kernel("ema", "aad", _ema_loop)
+def _on_parts(loop: Callable[..., None], arrays: int) -> Callable[..., None]:
+    """work(part, parts, ...): the loop over a part of its arrays, which are its first arguments."""
+
+    def of_two(part: int, parts: int, x: Array, y: Array, *numbers: float) -> None:
+        own = _own(x.size, part, parts)
+        loop(x[own], y[own], *numbers)
+
+    def of_three(part: int, parts: int, x: Array, y: Array, z: Array, *numbers: float) -> None:
+        own = _own(x.size, part, parts)
+        loop(x[own], y[own], z[own], *numbers)
+
+    def of_four(part: int, parts: int, x: Array, y: Array, z: Array, w: Array, *numbers: float) -> None:
+        own = _own(x.size, part, parts)
+        loop(x[own], y[own], z[own], w[own], *numbers)
+
+    known: dict[int, Callable[..., None]] = {2: of_two, 3: of_three, 4: of_four}
+    return jit_part(CONTRACT)(known[arrays])
+
+
+class _Update(dict[tuple[np.dtype, int], Callable[..., None]]):
+    """One kernel: update[dtype, threads](arrays, numbers), compiled when first looked up."""
+
+    def __init__(self, name: str, loop: Callable[..., None], arrays: int, numbers: int) -> None:
+        super().__init__()
+        self.name = name
+        self.arguments = "a" * arrays + "d" * numbers
+        self.work = _on_parts(loop, arrays)
+
+    def __missing__(self, key: tuple[np.dtype, int]) -> Callable[..., None]:
+        dtype, threads = key
+        require_dtype(self.name, dtype)
+        update = self[key] = shared_by(threads, self.work, types_of(self.arguments, dtype))
+        return update
+
+    def __call__(self, p: Array, *rest: Any) -> None:
+        """The update, by as many threads as pay. Arrays have one axis."""
+        self[p.dtype, 1 if p.size < _PARALLEL_SIZE else threads_to_start()](p, *rest)
+
+
+_sgd = _Update("sgd", _sgd_loop, 2, 2)
+_momentum = _Update("sgd", _momentum_loop, 3, 3)
+_nesterov = _Update("sgd", _nesterov_loop, 3, 3)
+_rmsprop = _Update("rmsprop", _rmsprop_loop, 3, 4)
+_adam = _Update("adam", _adam_loop, 4, 7)
+_ema = _Update("ema", _ema_loop, 2, 1)
 
 
 def sgd(
@@ -122,11 +169,10 @@ def sgd(
     """
     if momentum == 0:
         _require("sgd", g, p)
-        _sgd[p.dtype](p.ravel(), g.ravel(), lr, weight_decay)
+        _sgd(p.ravel(), g.ravel(), lr, weight_decay)
         return
     _require("sgd", g, p, buf)
-    loop = _nesterov if nesterov else _momentum
-    loop[p.dtype](p.ravel(), g.ravel(), buf.ravel(), lr, momentum, weight_decay)
+    (_nesterov if nesterov else _momentum)(p.ravel(), g.ravel(), buf.ravel(), lr, momentum, weight_decay)
 
 
 def rmsprop(p: Array, g: Array, sq: Array, *, lr: float, rho: float, eps: float, weight_decay: float) -> None:
@@ -135,7 +181,7 @@ def rmsprop(p: Array, g: Array, sq: Array, *, lr: float, rho: float, eps: float,
     g <- g + weight_decay p;  sq <- rho sq + (1 - rho) g^2;  p <- p - lr g / (sqrt(sq) + eps)
     """
     _require("rmsprop", g, p, sq)
-    _rmsprop[p.dtype](p.ravel(), g.ravel(), sq.ravel(), lr, rho, eps, weight_decay)
+    _rmsprop(p.ravel(), g.ravel(), sq.ravel(), lr, rho, eps, weight_decay)
 
 
 def adam(
@@ -166,15 +212,13 @@ def adam(
     rate = lr / (1.0 - beta1**step)
     unbias = 1.0 / math.sqrt(1.0 - beta2**step)
     shrink, penalty = (1.0 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    _adam[p.dtype](
-        p.ravel(), g.ravel(), m.ravel(), v.ravel(), beta1, beta2, eps, rate, unbias, shrink, penalty
-    )
+    _adam(p.ravel(), g.ravel(), m.ravel(), v.ravel(), beta1, beta2, eps, rate, unbias, shrink, penalty)
 
 
 def ema(average: Array, p: Array, *, decay: float) -> None:
     """average <- decay average + (1 - decay) p, in place: an average over about 1 / (1 - decay) steps."""
     _require("ema", p, average)
-    _ema[p.dtype](average.ravel(), p.ravel(), decay)
+    _ema(average.ravel(), p.ravel(), decay)
 
 
 def _require(name: str, g: Array, *updated: Array) -> None:

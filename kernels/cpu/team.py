@@ -18,10 +18,10 @@ from numba import prange
 from numba.core import config
 
 from .cache import PrivateCache
-from .indirect import compiled_address, make_indirect
-from .jit import NO_ALLOCATION, jit
+from .indirect import compiled_address, make_handover, make_indirect
+from .jit import NO_ALLOCATION, entry_point, jit
 
-__all__ = ["NOBODY", "Team", "call_fork", "make_worker", "one_at_a_time", "team_for"]
+__all__ = ["NOBODY", "Team", "call_fork", "make_worker", "one_at_a_time", "shared_by", "team_for"]
 
 _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
@@ -96,3 +96,34 @@ def make_worker(work: Callable[..., None], held: Callable[..., Any], kinds: Sequ
         return lambda: dispatcher
     dispatcher._cache = PrivateCache(worker, repr(kinds))
     return lambda: compiled_address(dispatcher, (numba.int64, numba.int64))
+
+
+def shared_by(threads: int, work: Callable[..., None], kinds: Sequence[Any]) -> Callable[..., None]:
+    """A function of Python that does work(part, parts, *arguments), a part on each of so many threads.
+
+    `kinds` are Numba's types of the arguments.
+    """
+    packed = numba.types.Tuple(kinds)
+    kinds = (numba.int64, *kinds)
+    hold, held = make_handover(kinds)
+    worker = make_worker(work, held, kinds)()
+    fork, team = NOBODY if threads == 1 else team_for(threads)
+
+    def run(fork: int, worker: int, team: int, parts: int, arguments: Any) -> None:
+        given = hold((parts, *arguments))
+        if team:
+            call_fork(fork, (worker, given, parts, team))
+        else:
+            _call_worker(worker, (given, 0))
+
+    compiled: Any = jit()(run)
+    if not _DISABLED:
+        compiled._cache = PrivateCache(run, repr(kinds))
+        compiled = entry_point(compiled, (numba.int64,) * 4 + (packed,))
+    if team:
+        compiled = one_at_a_time(compiled)
+
+    def call(*arguments: Any) -> None:
+        compiled(fork, worker, team, threads, arguments)
+
+    return call

@@ -10,6 +10,7 @@ from kernel_cases import ADAM, DTYPES, OPTIMIZERS, RMSPROP, SGD, SHAPES, assert_
 
 from minigen import kernels
 from minigen.kernels import reference
+from minigen.kernels.cpu import optimizers
 
 IDS = [f"{name}-{i}" for i, (name, _, _) in enumerate(OPTIMIZERS)]
 
@@ -33,6 +34,22 @@ def test_agrees_with_the_reference(
     for a, b in zip(ours, theirs, strict=True):
         assert_same(a, b, rtol=3e-5 if dtype == np.float32 else 1e-13, atol=1e-6 if dtype == np.float32 else 1e-15)
     np.testing.assert_array_equal(ours[1], _arrays(count, shape, dtype)[1])  # the gradient (or p of ema)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "count", "keywords"), OPTIMIZERS, ids=IDS)
+def test_the_same_bits_on_any_number_of_threads(
+    name: str, count: int, keywords: dict[str, Any], dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizers, "_PARALLEL_SIZE", 5)
+    for size in (5, 16, 17, 33, 1000):
+        results = []
+        for threads in (1, 2, 3):
+            monkeypatch.setattr(optimizers, "threads_to_start", lambda threads=threads: threads)
+            arrays = _arrays(count, (size,), dtype)
+            getattr(kernels, name)(*arrays, **keywords)
+            results.append([a.tobytes() for a in arrays])
+        assert results[0] == results[1] == results[2]
 
 
 def test_sgd_without_momentum_needs_no_buffer() -> None:

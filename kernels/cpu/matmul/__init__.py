@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...threads import get_threads, may_start_threads
+from ...threads import threads_to_start
 from .blocked import blocked
 from .engine import ENGINES, entry_point, multiply, multiply_stacks
 from .epilogue import ACTIVATIONS, activate
@@ -87,7 +87,7 @@ def matmul(
             raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
         return _stacks(a, b, rung, threads)
     dtype = a.dtype
-    team = 1 if threads == 1 or m * k * n < _PARALLEL_WORK else _team(threads)
+    team = 1 if threads == 1 or m * k * n < _PARALLEL_WORK else threads_to_start(threads)
     engine = ENGINES.get((dtype, team))
     if (  # the usual call, in little Python, which takes longer than a small product: compiled code sees to the rest
         engine is not None
@@ -134,16 +134,11 @@ def matmul(
         if rung not in ("best", "parallel") and threads is None:
             team = 1
         elif rung != "best":
-            team = _team(threads)
+            team = threads_to_start(threads)
         multiply(c, a, b, bias, accumulate, activation, slope, packing, team)
     if c is not out:
         out[...] = c
     return out
-
-
-def _team(threads: int | None) -> int:
-    """How many threads may work at a product for which so many were asked."""
-    return (threads or get_threads()) if may_start_threads() else 1
 
 
 def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:

@@ -111,8 +111,8 @@ def _buffers(dtype: np.dtype, parts: int) -> Array:
     """A row to pack operands into for each of so many parts, on 64-byte boundaries, valid until the next call.
 
     It is kept, because fresh pages would cost more than the packing, and as large as the loops ever need, because the
-    system hands out pages only as they are first written. One for all callers is enough: compiled code keeps Python's
-    lock while it runs, and a team has its own (see `one_at_a_time`), so no two products for as many threads run at once.
+    system hands out pages only as they are first written. One for all callers is enough: no two products on as many
+    threads run at once, since compiled code keeps Python's lock while it runs, and a team has its own.
     """
     shape = parts, buffer_size(tile_for(dtype))
     size = math.prod(shape) * dtype.itemsize
