@@ -3,8 +3,9 @@
 Needs the extra `compare`. First both are trained from the same weights on the same batches, --steps of them, and
 held to the same losses at the beginning: with 2000 steps and --text tinyshakespeare this is the recipe that nanoGPT's
 README gives for a CPU, and the losses on held-out text are those to compare with its 1.88. They are of the whole
-held-out text; nanoGPT estimates them from 20 batches of 12 windows, and how far that is off is printed too. --seeds
-repeats the training with other weights and another order of the batches.
+held-out text; nanoGPT estimates them from 20 batches of 12 windows, and how far that is off is printed too. Its
+learning rate is 1e-3 (--lr), the preset's is higher. --seeds repeats the training with other weights and another order
+of the batches.
 
 Then they are timed in one process, alternating, in rounds; the figure is the median of the rounds, by the wall clock
 and by the time of the processor. minigen's step is compiled (`mg.compile`); PyTorch is eager, with its fused attention
@@ -13,8 +14,8 @@ of the model, which needs a C++ compiler and most of a minute. The floor is that
 flops at the measured peak, plus its bytes at the measured bandwidth. The text is drawn by minigen with its cache of
 keys and values, by PyTorch without one, as nanoGPT does it.
 
-Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--seeds 1] [--data-dir DIR]
-[--compile]
+Run: python tests/text_peers.py [--threads 1] [--rounds 30] [--text FILE] [--steps 2000] [--lr 1e-3] [--seeds 1]
+[--data-dir DIR] [--compile]
 """
 
 import argparse
@@ -23,6 +24,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,10 +146,10 @@ def compare(name: str, ours: Callable[[], object], theirs: dict[str, Callable[[]
     return statistics.median(row[0][1] for row in times) / count
 
 
-def trained(seed: int, data: TextDataset, held_out: np.ndarray, steps: int,
-            tokenizer: str) -> tuple[mg.models.GPT, TorchGPT, CompiledStep, float, float]:
+def trained(settings: dict[str, Any], data: TextDataset, held_out: np.ndarray,
+            steps: int) -> tuple[mg.models.GPT, TorchGPT, CompiledStep, float, float]:
     """Both after `steps` batches of `data`, the compiled step, and the losses on `held_out`: minigen's, PyTorch's."""
-    gpt = mg.models.GPT(**mg.models.GPT.PRESETS["nanogpt"], tokenizer=tokenizer, seed=seed)
+    gpt, seed = mg.models.GPT(**settings), settings["seed"]
     peer, step, loader = TorchGPT(gpt), mg.compile(gpt.train_step), Loader(len(data), BATCH, seed)
     for n in range(steps):
         epoch, index = loader.position(n)
@@ -178,17 +180,21 @@ def main() -> None:
     parser.add_argument("--text", default="austen", help="austen, tinyshakespeare or a file")
     parser.add_argument("--data-dir", help="folder with tinyshakespeare.txt")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--lr", type=float, help="[default: the preset's]")
     parser.add_argument("--seeds", type=int, default=1, help="train with so many seeds")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     args = parser.parse_args()
     tokenizer = CharacterTokenizer((raw := load_text(args.text, data_dir=args.data_dir)).text)
-    data, held_out = split_text(raw, mg.models.GPT.PRESETS["nanogpt"]["context"], tokenizer)
+    settings = {**mg.models.GPT.PRESETS["nanogpt"], "tokenizer": tokenizer.describe()}
+    settings["lr"] = args.lr or settings["lr"]
+    data, held_out = split_text(raw, settings["context"], tokenizer)
     torch.set_num_threads(args.threads)
     mg.set_threads(args.threads)
     keep_freed_memory()
-    print(f"{args.threads} thread(s), PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
+    print(f"{args.threads} thread(s), learning rate {settings['lr']}, "
+          f"PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
     with threadpool_limits(args.threads, "blas"):
-        runs = [trained(seed, data, held_out.items, args.steps, tokenizer.describe()) for seed in range(args.seeds)]
+        runs = [trained({**settings, "seed": seed}, data, held_out.items, args.steps) for seed in range(args.seeds)]
         gpt, peer, step, *_ = runs[0]
         ours, theirs = (statistics.mean(run[i] for run in runs) for i in (3, 4))
         print(f"mean of {len(runs)} seeds: minigen {ours:.4f}, PyTorch {theirs:.4f}", flush=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend import Array
 from ..host import Number
+from ..kernels.cpu.matmul import PARALLEL_WORK
 from .ir import Instruction, Program, Value, read_values, rows_of
 from .loops import Written, write_loop
 from .passes.memory import INTO, VIEWS, Plan
@@ -37,6 +38,10 @@ from minigen.kernels.cpu.random import normal_into, uniform_into
 from minigen.kernels.cpu.rows import cross_entropy_grad_into, cross_entropy_into
 from minigen.program.runtime import array, loop, ordered, plus
 '''
+
+_ALONE = 2_000_000
+"""Multiply-adds below which a product of a step is left to one thread. By itself it gains from a second one at less
+(`PARALLEL_WORK`), but here the second must fetch the operands from the cache of the thread that made them."""
 
 
 @dataclass
@@ -186,6 +191,8 @@ class Emitter:
             options.append(f"slope={i.attrs['slope']!r}")
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
+        if PARALLEL_WORK <= math.prod(left.shape) * right.shape[-1] < _ALONE:
+            options.append("threads=1")
         options.append(f"out={self._rows(i.output)}")
         return f"matmul({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
 

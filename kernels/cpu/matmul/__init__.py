@@ -34,7 +34,7 @@ from .naive import naive
 from .register_tile import register_tile
 from .whole import AS_NEEDED, BOTH, BY_SIZE
 
-__all__ = ["RUNGS", "matmul"]
+__all__ = ["PARALLEL_WORK", "RUNGS", "matmul"]
 
 Array = NDArray[Any]
 
@@ -44,8 +44,8 @@ RUNGS = ("naive", "loop_order", "blocked", "register_tile", "vector", "packed", 
 _PACKING = {"vector": AS_NEEDED, "packed": BOTH, "parallel": BY_SIZE, "best": BY_SIZE}
 _LOOPS = {f.__name__: f for f in (naive, loop_order, blocked, register_tile)}
 _empty = np.empty
-_PARALLEL_WORK = 1_600_000
-"""Multiply-adds below which a second thread does not pay: about 50 microseconds of one."""
+PARALLEL_WORK = 800_000
+"""Multiply-adds below which a second thread does not pay: 14 microseconds of one."""
 
 
 def matmul(
@@ -87,7 +87,7 @@ def matmul(
             raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
         return _stacks(a, b, rung, threads)
     dtype = a.dtype
-    team = 1 if threads == 1 or m * k * n < _PARALLEL_WORK else threads_to_start(threads)
+    team = 1 if threads == 1 or m * k * n < PARALLEL_WORK else threads_to_start(threads)
     engine = ENGINES.get((dtype, team))
     if (  # the usual call, in little Python, which takes longer than a small product: compiled code sees to the rest
         engine is not None
@@ -154,7 +154,7 @@ def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:
     left = np.broadcast_to(a, (*leading, m, k)).reshape(count, m, k)
     right = np.broadcast_to(b, (*leading, *b.shape[-2:])).reshape(count, *b.shape[-2:])
     stack = out.reshape(count, m, n)
-    if rung == "best" and out.size and k == b.shape[-2] and a.dtype == b.dtype and m * n * k < _PARALLEL_WORK:
+    if rung == "best" and out.size and k == b.shape[-2] and a.dtype == b.dtype and m * n * k < PARALLEL_WORK:
         multiply_stacks(stack, left, right, BY_SIZE)
     else:
         for i in range(count):
