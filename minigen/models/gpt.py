@@ -67,8 +67,8 @@ class GPT(GenerativeModel):
     Config = GPTConfig
     PRESETS = {
         "default": {},
-        # The recipe that nanoGPT's README gives for a CPU, which reports a validation loss of 1.88. The learning rate is
-        # 1e-3 there; in 2000 steps of 12 windows, 3e-3 learns more.
+        # The recipe that nanoGPT's README gives for a CPU, which reports a validation loss of 1.88. The learning rate
+        # is 1e-3 there; in 2000 steps of 12 windows, 3e-3 learns more.
         "nanogpt": {"context": 64, "bias": False, "lr": 3e-3},
     }
     TRAINING = {"default": {"steps": 4500, "batch_size": 16}, "nanogpt": {"steps": 2000, "batch_size": 12}}
