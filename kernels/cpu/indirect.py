@@ -19,9 +19,13 @@ __all__ = ["compiled_address", "make_handover", "make_indirect"]
 _DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
+_kept: list[Any] = []
+
+
 def compiled_address(dispatcher: Any, signature: Sequence[Any]) -> int:
-    """The address of the machine code for these types, compiled now if need be; valid while the dispatcher lives."""
+    """The address of the machine code for these types, compiled now if need be, and kept for good."""
     dispatcher.compile(tuple(signature))
+    _kept.append(dispatcher)  # which its machine code lives no longer than
     overload = dispatcher.overloads[tuple(signature)]
     return overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
 

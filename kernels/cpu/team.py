@@ -75,11 +75,16 @@ def one_at_a_time(kernel: Callable[..., Any]) -> Callable[..., Any]:
 @functools.cache
 def team_for(threads: int) -> Team:
     """So many threads, or as many as Numba has."""
-    if not _DISABLED:
-        dispatcher: Any = numba.njit(fork, parallel=True, error_model="numpy", **NO_ALLOCATION)
-        dispatcher._cache = PrivateCache(fork, "")
-    address = fork if _DISABLED else compiled_address(dispatcher, (numba.int64,) * 4)
-    return Team(address, min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    return Team(_address_of_fork(), min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _address_of_fork() -> Any:
+    if _DISABLED:
+        return fork
+    dispatcher: Any = numba.njit(fork, parallel=True, error_model="numpy", **NO_ALLOCATION)
+    dispatcher._cache = PrivateCache(fork, "")
+    return compiled_address(dispatcher, (numba.int64,) * 4)
 
 
 def make_worker(work: Callable[..., None], held: Callable[..., Any], kinds: Sequence[Any]) -> Callable[[], Any]:
@@ -107,23 +112,14 @@ def shared_by(threads: int, work: Callable[..., None], kinds: Sequence[Any]) -> 
     kinds = (numba.int64, *kinds)
     hold, held = make_handover(kinds)
     worker = make_worker(work, held, kinds)()
-    fork, team = NOBODY if threads == 1 else team_for(threads)
+    fork, team = team_for(threads)
 
-    def run(fork: int, worker: int, team: int, parts: int, arguments: Any) -> None:
-        given = hold((parts, *arguments))
-        if team:
-            call_fork(fork, (worker, given, parts, team))
-        else:
-            _call_worker(worker, (given, 0))
+    def run(fork: int, worker: int, parts: int, team: int, arguments: Any) -> None:
+        call_fork(fork, (worker, hold((parts, *arguments)), parts, team))
 
     compiled: Any = jit()(run)
     if not _DISABLED:
         compiled._cache = PrivateCache(run, repr(kinds))
         compiled = entry_point(compiled, (numba.int64,) * 4 + (packed,))
-    if team:
-        compiled = one_at_a_time(compiled)
-
-    def call(*arguments: Any) -> None:
-        compiled(fork, worker, team, threads, arguments)
-
-    return call
+    shared = one_at_a_time(compiled)
+    return lambda *arguments: shared(fork, worker, threads, team, arguments)
