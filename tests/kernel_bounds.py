@@ -49,20 +49,20 @@ def peak() -> Callable[[], None]:
 
 
 def product() -> None:
-    address, _, no_bias, buffer = ENGINES[NARROW]
+    engine = ENGINES[NARROW, 1]
     whole = _whole(NARROW)
 
     @jit()
-    def many(address, c, a, b, bias, q, times):  # type: ignore[no-untyped-def]
+    def many(address, q, c, a, b, bias, times):  # type: ignore[no-untyped-def]
         for _ in range(times):
-            whole(address, c, a, b, bias, 0, BY_SIZE, q, 0, 0.0, 0)
+            whole(address, 0, 0, 0, q, c, a, b, bias, 0, BY_SIZE, 0, 0.0, 0)
 
     print("of the peak: the compiled product, the same called from Python; microseconds of such a call")
     for m, k, n in SHAPES:
         a, b, c = matrix(m, k), matrix(k, n), matrix(m, n)
         found = timed({
             "peak": peak(),
-            "compiled": lambda a=a, b=b, c=c: many(address, c, a, b, no_bias, buffer, 4),
+            "compiled": lambda a=a, b=b, c=c: many(engine.address, engine.buffer, c, a, b, engine.no_bias, 4),
             "called": lambda a=a, b=b, c=c: kernels.matmul(a, b, out=c, threads=1),
         })  # fmt: skip
         per_peak = 2 * m * k * n / _CHAINS.flops(_ROUNDS)

@@ -10,6 +10,7 @@ from .. import kernels
 from ..autograd import op
 from ..backend import Array, add_at, as_key, namespace
 from ..errors import ShapeError
+from ..host import trace
 from ..tensor import Tensor
 
 __all__ = ["broadcast_to", "concatenate", "index", "reshape", "scatter_along", "scatter_index", "scatter_take", "split",
@@ -83,8 +84,13 @@ def sum_to(x: Array, *, shape: Sequence[int]) -> Array:
 
 
 def summed(x: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
-    """The sum of an array in its own float type, in an order that follows from its shape alone."""
-    return kernels.sum(x, axis, keepdims) if x.dtype.kind == "f" else x.sum(axis=axis, keepdims=keepdims)
+    """The sum of an array in its own float type, in an order that follows from its shape alone.
+
+    While a step is traced it is NumPy's: the program has loops of its own for most sums, and needs no kernel compiled.
+    """
+    if x.dtype.kind == "f" and trace.ledger is None:
+        return kernels.sum(x, axis, keepdims)
+    return x.sum(axis=axis, keepdims=keepdims)
 
 
 @sum_to.vjp
