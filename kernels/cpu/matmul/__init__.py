@@ -11,7 +11,7 @@
     best           what was measured to be fastest for the shape
 
 `best` is never BLAS. How many times as fast as OpenBLAS it is, called by `np.matmul` with `out`, on one thread and on
-two, is in kernels/README.md: more in the mean of the MNIST suite, less on single shapes of two threads. BLAS would make
+two, is in kernels/README.md: more on every shape of the MNIST suite. BLAS would make
 the bits depend on its number of threads. `minigen bench matmul` measures it again.
 """
 
