@@ -19,7 +19,7 @@ from minigen import kernels
 from minigen.kernels import scalar
 from minigen.kernels.bench.timing import Timing, alternate, wall
 from minigen.kernels.cpu.elementwise import _sigmoid, _tanh
-from minigen.kernels.cpu.jit import CONTRACT, entry_point, jit
+from minigen.kernels.cpu.jit import CONTRACT, entry_point, jit, types_of
 from minigen.kernels.cpu.limits import chains_for
 from minigen.kernels.cpu.matmul.engine import ENGINES, _whole
 from minigen.kernels.cpu.matmul.whole import BY_SIZE
@@ -112,7 +112,7 @@ def formulas() -> None:
     calls: dict[str, Callable[[], Any]] = {"peak": peak()}
     for formula in (scalar.exp, scalar.tanh, scalar.sigmoid, root, quotient, root_and_quotient):
         over_row = make_map(f"bound_{formula.__name__}", formula, NARROW, 4, lambda x, out: None)
-        run = entry_point(jit(CONTRACT)(_closed(over_row)), "aa", NARROW)
+        run = entry_point(jit(CONTRACT)(_closed(over_row)), types_of("aa", NARROW))
         calls[formula.__name__] = lambda run=run: run(x, out)
     found = timed(calls)
     cycle = found["peak"].median / (_CHAINS.flops(_ROUNDS) / 2 / _CHAINS.width)  # of one multiply-add of a vector

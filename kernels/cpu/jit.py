@@ -131,10 +131,7 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
 
     def __missing__(self, dtype: np.dtype) -> Callable[..., Any]:
         require_dtype(self.name, dtype, self.dtypes)
-        loop = self.make(dtype)
-        if isinstance(loop, numba.core.dispatcher.Dispatcher):
-            loop = entry_point(loop, types_of(self.arguments, dtype))
-        self[dtype] = loop
+        loop = self[dtype] = entry_point(self.make(dtype), types_of(self.arguments, dtype))
         return loop
 
 
@@ -147,9 +144,12 @@ def types_of(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
 
 
 def entry_point(dispatcher: Any, signature: tuple[Any, ...]) -> Callable[..., Any]:
-    """Compile for these types, and return the compiled function itself."""
+    """Compile for these types, and return the compiled function itself; what is not jitted is returned as it is."""
+    if not isinstance(dispatcher, numba.core.dispatcher.Dispatcher):
+        return dispatcher
     dispatcher.compile(signature)
-    return dispatcher.overloads[signature].entry_point
+    overloads: dict[Any, Any] = dispatcher.overloads
+    return overloads[signature].entry_point
 
 
 class _FirstCompile(event.Listener):

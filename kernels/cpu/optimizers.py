@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from ..threads import threads_to_start
@@ -145,12 +144,12 @@ class _Update(dict[tuple[np.dtype, int], Callable[..., None]]):
         dtype, threads = key
         require_dtype(self.name, dtype)
         kinds = types_of(self.arguments, dtype)
-        update = self[key] = self._alone(kinds) if threads == 1 else shared_by(threads, self.work, kinds)
+        if threads == 1:
+            update = entry_point(jit(CONTRACT)(self.loop), kinds)
+        else:
+            update = shared_by(threads, self.work, kinds)
+        self[key] = update
         return update
-
-    def _alone(self, kinds: tuple[Any, ...]) -> Callable[..., None]:
-        loop: Any = jit(CONTRACT)(self.loop)
-        return entry_point(loop, kinds) if isinstance(loop, Dispatcher) else loop
 
     def __call__(self, p: Array, *rest: Any) -> None:
         """The update, by as many threads as pay. Arrays have one axis."""

@@ -120,6 +120,5 @@ def shared_by(threads: int, work: Callable[..., None], kinds: Sequence[Any]) -> 
     compiled: Any = jit()(run)
     if not _DISABLED:
         compiled._cache = PrivateCache(run, repr(kinds))
-        compiled = entry_point(compiled, (numba.int64,) * 4 + (packed,))
-    shared = one_at_a_time(compiled)
+    shared = one_at_a_time(entry_point(compiled, (numba.int64,) * 4 + (packed,)))
     return lambda *arguments: shared(fork, worker, threads, team, arguments)

@@ -131,10 +131,8 @@ def matmul(
         _plain(rung, c, a, b, bias, accumulate)
         activate(c, activation, slope)
     elif m and n:
-        if rung not in ("best", "parallel") and threads is None:
-            team = 1
-        elif rung != "best":
-            team = threads_to_start(threads)
+        if rung != "best":
+            team = 1 if threads is None and rung != "parallel" else threads_to_start(threads)
         multiply(c, a, b, bias, accumulate, activation, slope, packing, team)
     if c is not out:
         out[...] = c

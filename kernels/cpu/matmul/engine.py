@@ -12,6 +12,7 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
+from .. import jit
 from ..indirect import compiled_address
 from ..team import NOBODY, one_at_a_time, team_for
 from .driver import buffer_size, make_product
@@ -59,13 +60,8 @@ def signature(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
 
 
 def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
-    """Compile for these types, and return what Python calls; a function that is not compiled is returned as it is."""
-    if not isinstance(dispatcher, Dispatcher):
-        return dispatcher
-    kinds = signature(arguments, dtype)
-    dispatcher.compile(kinds)
-    overloads: dict[Any, Any] = dispatcher.overloads
-    return overloads[kinds].entry_point
+    """What Python calls, compiled for the types that the letters of `signature` stand for."""
+    return jit.entry_point(dispatcher, signature(arguments, dtype))
 
 
 @functools.cache
