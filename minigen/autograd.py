@@ -25,6 +25,8 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -96,12 +98,12 @@ def op(forward: Callable[..., Array] | None = None, *, mutates: tuple[int, ...] 
 class Node:
     """One application of an operation in the graph: what its vjp needs, and the versions it saw.
 
-    `differentiable` are the inputs that required grad at the time: what a block such as `Module.frozen()` made
-    constant stays so, wherever the backward pass is run.
+    `sources` say where each input's cotangent goes: to the node that made the input, or to the input itself, a leaf;
+    None for one that did not require grad at the time. What a block such as `Module.frozen()` made constant stays
+    so, wherever the backward pass is run.
     """
 
-    __slots__ = ("attrs", "differentiable", "inputs", "op", "output", "output_version", "retainer", "sequence", "site",
-                 "versions")
+    __slots__ = ("attrs", "inputs", "op", "output", "retainer", "sequence", "site", "sources", "versions")
 
     def __init__(self, operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
         self.op = operation
@@ -109,15 +111,15 @@ class Node:
         self.attrs = attrs
         # The data, not the Tensor: a Tensor here would be a reference cycle, freed only by the collector.
         self.output = output.data
-        self.output_version = output._version
-        self.differentiable: set[int] = set()
-        self.versions: list[int] = []
+        self.sources: list[Node | Tensor | None] = []
+        self.versions: list[tuple[list[int], int]] = []  # cells, of the output last, and what stood there
         for t in inputs:
             if isinstance(t, Tensor):
-                self.versions.append(t._version[0])
-                if t.requires_grad:
-                    self.differentiable.add(id(t))
-        self.versions.append(output._version[0])
+                self.versions.append((t._version, t._version[0]))
+                self.sources.append((t._node or t) if t.requires_grad else None)
+            else:
+                self.sources.append(None)
+        self.versions.append((output._version, output._version[0]))
         self.sequence = next(_sequence)
         self.retainer: Callable[[], Tensor | None] | None = None
         self.site: str | None = None
@@ -206,7 +208,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
     except (ValueError, IndexError, TypeError) as error:
         raise _explain(operation, inputs, attrs, error) from error
     except MemoryError as error:
-        data = after_freeing(error, lambda: operation.forward(*arrays, **values), f"`{operation.name}`")
+        data = after_freeing(error, partial(operation.forward, *arrays, **values), f"`{operation.name}`")
 
     if operation.mutates:
         for position in operation.mutates:
@@ -361,26 +363,23 @@ def _gradients(output: Tensor, nodes: list[Node], targets: list[Tensor], cotange
                create_graph: bool, retain_graph: bool | None) -> list[Tensor | None]:
     """The gradient of each target, None for one that the output does not depend on."""
     seed = _seed(output, cotangent)
-    wanted = {_key(t) for t in targets}
+    wanted = {_source(t) for t in targets}
     nodes, useful = _between(nodes, wanted)
-    cotangents = {_key(output): seed}
+    cotangents = {_source(output): seed}
     retain = create_graph if retain_graph is None else retain_graph
     with _recording(create_graph):
         try:
             for node in reversed(nodes):
                 mode.node = node
-                key = id(node)
-                g = cotangents.get(key) if key in wanted else cotangents.pop(key, None)
-                # None: every way from the output to here passes through an input that has no gradient.
-                for t, gradient in _vjp(node, g, useful) if g is not None else ():
-                    key = _key(t)
-                    before = cotangents.get(key)
-                    cotangents[key] = gradient if before is None else before + gradient
+                g = cotangents.get(node) if node in wanted else cotangents.pop(node, None)
+                if g is not None:  # else every way from the output to here passes through an input without gradient
+                    _propagate(node, g, useful, cotangents)
                 if not retain:
                     node.inputs = node.output = None
+                    node.sources = []
         finally:
             mode.node = None
-    found = [cotangents.get(_key(t)) for t in targets]
+    found = [cotangents.get(_source(t)) for t in targets]
     return found if create_graph else _unshare(found, seed)
 
 
@@ -391,9 +390,9 @@ def _unseen(name: str, t: Tensor, **attrs: Any) -> Tensor:
     return Tensor(retrying(lambda: OPS[name].forward(t.data, **attrs), "a gradient"))
 
 
-def _key(tensor: Tensor) -> int:
-    """What identifies a tensor in the backward pass: its node, or itself for a leaf."""
-    return id(tensor if tensor._node is None else tensor._node)
+def _source(tensor: Tensor) -> Node | Tensor:
+    """What a tensor's cotangent belongs to: the node that made it, or itself for a leaf."""
+    return tensor._node or tensor
 
 
 def _seed(output: Tensor, cotangent: TensorLike | None) -> Tensor:
@@ -423,74 +422,62 @@ def _cotangent(output: Tensor, cotangent: TensorLike) -> Tensor:
 
 def _reachable(output: Tensor) -> list[Node]:
     """All nodes below `output`, in the order of their making (which is a topological order)."""
-    stack = [output._node] if output._node is not None else []
-    seen = {id(node) for node in stack}
-    nodes = []
-    while stack:
-        node = stack.pop()
-        nodes.append(node)
+    nodes = [output._node] if output._node is not None else []
+    seen = set(nodes)
+    for node in nodes:
         if node.inputs is None:
             raise GraphError(f"the graph of `{node.op.name}` was freed by an earlier backward pass: "
                              "pass retain_graph=True there to go through it twice")
-        for t in node.inputs:
-            if isinstance(t, Tensor) and t._node is not None and id(t._node) not in seen:
-                seen.add(id(t._node))
-                stack.append(t._node)
-    nodes.sort(key=lambda node: node.sequence)
+        for source in node.sources:
+            if type(source) is Node and source not in seen:
+                seen.add(source)
+                nodes.append(source)
+    nodes.sort(key=attrgetter("sequence"))
     return nodes
 
 
 def _collectors(output: Tensor, nodes: list[Node]) -> list[Tensor]:
     """The tensors whose `.grad` a backward pass fills: the leaves, and what called retain_grad()."""
-    leaves = {id(t): t for node in nodes for t in node.inputs or ()
-              if id(t) in node.differentiable and t._node is None}
+    leaves = dict.fromkeys(source for node in nodes for source in node.sources if isinstance(source, Tensor))
     retained = [t for node in nodes if node.retainer is not None and (t := node.retainer()) is not None]
-    return [*leaves.values(), *retained] if nodes else [output]
+    return [*leaves, *retained] if nodes else [output]
 
 
-def _between(nodes: list[Node], wanted: set[int]) -> tuple[list[Node], set[int]]:
-    """The nodes on a path from a wanted tensor, and the keys of all that is on such a path."""
+def _between(nodes: list[Node], wanted: set[Node | Tensor]) -> tuple[list[Node], set[Node | Tensor]]:
+    """The nodes on a path from a wanted tensor, and all that is on such a path."""
     useful = set(wanted)
     path = []
     for node in nodes:
-        for t in node.inputs or ():
-            if id(t) in node.differentiable and _key(t) in useful:
-                useful.add(id(node))
-                path.append(node)
-                break
+        if not useful.isdisjoint(node.sources):
+            useful.add(node)
+            path.append(node)
     return path, useful
 
 
-def _vjp(node: Node, g: Tensor, useful: set[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs (input, its gradient) of one node, for the inputs on a useful path."""
+def _propagate(node: Node, g: Tensor, useful: set[Node | Tensor], cotangents: dict[Node | Tensor, Tensor]) -> None:
+    """Add the gradient of each input on a useful path, where the node's cotangent is `g`, to its source's cotangent."""
     inputs = node.inputs
     assert inputs is not None and node.op.rule is not None
-    _check_versions(node)
+    for position, (cell, version) in enumerate(node.versions):
+        if cell[0] != version:
+            raise _changed(node, position)
     y = Tensor.__new__(Tensor)
-    y.data, y.requires_grad, y.grad, y._node, y._version = node.output, True, None, node, node.output_version
+    y.data, y.requires_grad, y.grad, y._node, y._version = node.output, True, None, node, cell
     results = node.op.rule(g, y, *inputs, **node.attrs)
-    if isinstance(results, Tensor):
-        yield inputs[0], _fit(node, inputs[0], results)
-        return
-    if len(results) != len(inputs):
+    alone = isinstance(results, Tensor)
+    if not alone and len(results) != len(inputs):
         raise GraphError(f"the vjp of `{node.op.name}` gives {len(results)} gradients for {len(inputs)} inputs")
-    for t, result in zip(inputs, results, strict=True):
-        if result is not None and id(t) in node.differentiable and _key(t) in useful:
-            yield t, _fit(node, t, result())
+    for t, source, result in zip(inputs, node.sources, (results,) if alone else results, strict=not alone):
+        if result is not None and source in useful:
+            gradient = result if alone else result()
+            if gradient.data.shape != t.data.shape or gradient.data.dtype is not t.data.dtype:
+                gradient = _fit(node, t, gradient)
+            before = cotangents.get(source)
+            cotangents[source] = gradient if before is None else before + gradient
 
 
-def _check_versions(node: Node) -> None:
-    position = 0
-    for t in node.inputs or ():
-        if isinstance(t, Tensor):
-            if t._version[0] != node.versions[position]:
-                raise _changed(node, f"its tensor input {position}")
-            position += 1
-    if node.output_version[0] != node.versions[position]:
-        raise _changed(node, "its output")
-
-
-def _changed(node: Node, what: str) -> VersionError:
+def _changed(node: Node, position: int) -> VersionError:
+    what = "its output" if position == len(node.versions) - 1 else f"its tensor input {position}"
     return VersionError(f"`{node.op.name}` cannot be differentiated: {what} was changed in place after the forward "
                         "pass; make the change after backward, or on a copy")
 

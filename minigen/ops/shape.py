@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -76,11 +77,19 @@ def _(g, y, x, *, shape):
 def sum_to(x: Array, *, shape: Sequence[int]) -> Array:
     """y = x summed over the axes that broadcasting added to `shape`,  dL/dx = g broadcast"""
     shape = tuple(shape)
-    extra = x.ndim - len(shape)
-    unit = tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[extra:], strict=True)):
-        raise ShapeError(f"sum_to: shape {x.shape} is not {shape} broadcast")
-    return summed(x, (*range(extra), *unit), keepdims=True).reshape(shape)
+    axes = _broadcast_axes(shape, x.shape)
+    if not axes:
+        return x.reshape(shape).copy()
+    return summed(x, axes, keepdims=True).reshape(shape)
+
+
+@functools.lru_cache(1024)
+def _broadcast_axes(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of an array of shape `to` along which one of `shape` was repeated."""
+    extra = len(to) - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, to[extra:], strict=True)):
+        raise ShapeError(f"sum_to: shape {to} is not {shape} broadcast")
+    return tuple(i for i, m in enumerate(to) if m != 1 and (i < extra or shape[i - extra] == 1))
 
 
 def summed(x: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:

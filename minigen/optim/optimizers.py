@@ -43,9 +43,9 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         self.steps += 1
-        for i, p in enumerate(self.parameters):
+        for p, *state in zip(self.parameters, *(self.state[slot] for slot in self.slots), strict=True):
             if p.grad is not None:
-                self.update(p, p.grad, [self.state[slot][i] for slot in self.slots])
+                self.update(p, p.grad, state)
 
     def update(self, p: Parameter, g: Tensor, state: list[Tensor]) -> None:
         """Change `p` and its `state` in place by the gradient `g`."""
