@@ -10,7 +10,6 @@ import numpy as np
 
 from ..backend import Array
 from ..host import Number
-from ..kernels.cpu.matmul import PARALLEL_WORK
 from .ir import Instruction, Program, Value, read_values, rows_of
 from .loops import Written, write_loop
 from .passes.memory import INTO, VIEWS, Plan
@@ -33,13 +32,13 @@ from minigen import kernels
 from minigen.autograd import OPS
 from minigen.kernels import scalar, scalar64
 from minigen.kernels.cpu.attention import self_attention_grad_into, self_attention_into
-from minigen.kernels.cpu.matmul import matmul
+from minigen.kernels.cpu.matmul import matmul, small_matmul
 from minigen.kernels.cpu.random import normal_into, uniform_into
 from minigen.kernels.cpu.rows import cross_entropy_grad_into, cross_entropy_into
 from minigen.program.runtime import array, loop, ordered, plus
 '''
 
-_ALONE = 2_000_000
+_SMALL = 2_000_000
 """Multiply-adds below which a product of a step is left to one thread. By itself it gains from a second one at less
 (`PARALLEL_WORK`), but here the second must fetch the operands from the cache of the thread that made them."""
 
@@ -191,10 +190,9 @@ class Emitter:
             options.append(f"slope={i.attrs['slope']!r}")
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
-        if PARALLEL_WORK <= math.prod(left.shape) * right.shape[-1] < _ALONE:
-            options.append("threads=1")
         options.append(f"out={self._rows(i.output)}")
-        return f"matmul({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
+        name = "small_matmul" if math.prod(left.shape) * right.shape[-1] < _SMALL else "matmul"
+        return f"{name}({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
 
     def _rows(self, v: Value) -> str:
         """v as a matrix: its rows, whatever other axes it has."""

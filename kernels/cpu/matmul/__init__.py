@@ -34,7 +34,7 @@ from .naive import naive
 from .register_tile import register_tile
 from .whole import AS_NEEDED, BOTH, BY_SIZE
 
-__all__ = ["PARALLEL_WORK", "RUNGS", "matmul"]
+__all__ = ["PARALLEL_WORK", "RUNGS", "matmul", "small_matmul"]
 
 Array = NDArray[Any]
 
@@ -137,6 +137,30 @@ def matmul(
     if c is not out:
         out[...] = c
     return out
+
+
+def small_matmul(
+    a: Array,
+    b: Array,
+    *,
+    bias: Array | None = None,
+    activation: str | None = None,
+    slope: float = 0.01,
+    accumulate: bool = False,
+    out: Array,
+) -> Array:
+    """`matmul` into a contiguous `out` by one thread, for a compiled step, which laid out the operands itself.
+
+    It takes for granted that they have one dtype and that `out` and `bias` are contiguous, which Python asks for longer
+    than a small product takes.
+    """
+    address, fork, worker, team, q, whole, no_bias = ENGINES[a.dtype, 1]
+    if whole(
+        address, fork, worker, team, q, out, a, b, no_bias if bias is None else bias, accumulate, BY_SIZE,
+        ACTIVATIONS[activation], 0.0 if activation == "relu" else slope, True,
+    ):  # fmt: skip
+        return out
+    return matmul(a, b, bias=bias, activation=activation, slope=slope, accumulate=accumulate, out=out, threads=1)
 
 
 def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:
