@@ -8,7 +8,7 @@ from kernel_cases import DTYPES, JIT
 from matmul_cases import ACTIVATIONS, OWN, SHAPES, assert_close, error_bound, matrix, oracle, strided
 
 from minigen.kernels import reference
-from minigen.kernels.cpu.matmul import RUNGS, matmul
+from minigen.kernels.cpu.matmul import RUNGS, matmul, small_matmul
 
 TRANSPOSED = [(False, False), (False, True), (True, False), (True, True)]
 BIT_FOR_BIT = ("vector", "packed", "parallel", "best")
@@ -60,6 +60,23 @@ def test_bias_activation_and_accumulate(rung: str, dtype: type, rng: np.random.G
             out = old.copy()
             assert matmul(a, b, bias=other, out=out, accumulate=True, activation="relu", rung=rung) is out
             assert_close(out, oracle(a, b, other, "relu", old), bound)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_small_product_is_the_same_product(dtype: type, rng: np.random.Generator) -> None:
+    for m, k, n in [(5, 7, 3), (3, 0, 4), (0, 3, 4), (1, 9, 20), (9, 20, 1)] + [(33, 65, 50)] * JIT:
+        a, b, bias, old = (matrix(rng, *shape, dtype) for shape in ((m, k), (k, n), (1, n), (m, n)))
+        askew = np.ndarray(a.shape, dtype, bytearray(a.nbytes + 1), 1)  # off its own size: only `matmul` takes this
+        askew[...] = a
+        for left in (a, np.asfortranarray(a), askew):
+            for activation in (None, *ACTIVATIONS):
+                for given in ({}, {"bias": bias[0]}, {"accumulate": True}, {"slope": 0.5}):
+                    out, expected = old.copy(), old.copy()
+                    assert small_matmul(left, b, activation=activation, out=out, **given) is out
+                    matmul(left, b, activation=activation, out=expected, **given)
+                    assert out.tobytes() == expected.tobytes()
+    with pytest.raises(ValueError, match="do not match"):
+        small_matmul(a, a[:, 1:], out=old)
 
 
 @pytest.mark.parametrize("rung", RUNGS)
