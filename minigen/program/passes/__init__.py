@@ -10,6 +10,7 @@ from .epilogue import accumulate_products, activate_products, plain_products
 from .flat import flatten_updates
 from .fold import fold_constants
 from .fuse import fuse_loops
+from .outer import write_out_outer
 from .placement import place_on_gpu
 from .rows import write_out_rows
 from .slopes import keep_slopes
@@ -27,6 +28,7 @@ def optimise(program: Program, device: str = "cpu") -> None:
         write_out_rows(program)
         keep_slopes(program)
     remove_dead(program)
+    write_out_outer(program)
     plain_products(program)
     activate_products(program)
     accumulate_products(program)
