@@ -67,7 +67,7 @@ def _make_product(dtype: np.dtype) -> Callable[..., None]:
         for i in range(0, m, rows):
             for j in range(0, n, columns):
                 micro(min(rows, m - i), min(columns, n - j), c, i, j, start, nothing, a, i, 0, b, 0, j, depth,
-                      0, 0.0)
+                      0, 0.0, 0)
 
     return product
 

@@ -30,6 +30,9 @@ _DEPTH, _TILES, _PANELS = 512, 32, 22
 """Blocks: steps of k, tiles of A (in float32 with AVX-512: 512 KiB), panels of B (2 MiB). A smaller depth adds to C
 more often, which costs a tenth at 2048 cubed; without packing, it makes no difference."""
 
+_NEAR = 1 << 20
+"""Bytes of operands up to which C is taken to be in the outer cache."""
+
 
 def buffer_size(tile: Tile) -> int:
     """How many numbers `product` packs at a time."""
@@ -91,6 +94,7 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
         most = most_vectors if how_b else wide[(m + tiles - 1) // tiles - 1]
         strips = (vectors + most - 1) // most
         steps = max(1, (k + kc - 1) // kc)
+        far = (c.size + a.size + b.size) * c.itemsize > _NEAR
         tile, taller, strip, wider = m // tiles, m % tiles, vectors // strips, vectors % strips
         qa = q[: kc * row_blocks * most_rows].reshape((kc * row_blocks, most_rows))
         qb = q[kc * row_blocks * most_rows :].reshape((kc * panels, width * most_vectors))
@@ -120,7 +124,7 @@ def make_product(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
                             ia, pa = (0, (t - first_tile) * kc) if how_a else (i, p)
                             micro(
                                 end_i - i, columns, c, i, j, origin, bias, left, ia, pa, right, pb, jb, depth,
-                                activation == LEAKY and step == steps - 1, slope,
+                                activation == LEAKY and step == steps - 1, slope, far,
                             )  # fmt: skip
                     if activation > LEAKY and step == steps - 1:  # for all strips at once: long rows make good vectors
                         i, end_i = i0 + _begin(first_tile, tile, taller), i0 + _begin(end_tile, tile, taller)

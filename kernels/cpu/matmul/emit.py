@@ -108,12 +108,12 @@ class Vectors:
         name = f"llvm.masked.store.{self._suffix}.p0"
         self._call(name, ir.VoidType(), [vector, self._pointer(address), _I32(self.size), mask])
 
-    def prefetch(self, address: Address) -> None:
-        """Ask for the line of the cache at this address, which need not exist."""
+    def prefetch(self, address: Address, write: bool = False) -> None:
+        """Ask for the line of the cache at this address, which need not exist, to read from or to write to."""
         byte = self._pointer(address, ir.IntType(8))
         kind = ir.FunctionType(ir.VoidType(), [byte.type, _I32, _I32, _I32])
         function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
-        self.builder.call(function, [byte, _I32(0), _I32(3), _I32(1)])
+        self.builder.call(function, [byte, _I32(int(write)), _I32(3), _I32(1)])
 
     def load_splat(self, address: Address) -> Any:
         """The float at this address in every lane."""

@@ -37,7 +37,7 @@ _AHEAD = 8  # steps of k, about 100 cycles
 
 def _tile_twin(
     rows: int, columns: int, c: Array, i: int, j: int, start: int, bias: Array,
-    a: Array, ia: int, pa: int, b: Array, pb: int, jb: int, depth: int, leaky: int, slope: float,
+    a: Array, ia: int, pa: int, b: Array, pb: int, jb: int, depth: int, leaky: int, slope: float, far: int,
 ) -> None:  # fmt: skip
     """The micro-kernel in NumPy: what it computes, and what runs when compilation is off."""
     target = c[i : i + rows, j : j + columns]
@@ -53,11 +53,12 @@ def make_tile(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
     """The micro-kernel for one dtype and tile: a jitted loop calls it as the function that the module describes.
 
     1 <= rows <= tile.rows and 1 <= columns <= width * tile.most_vectors(rows); `b` and `c` have neighbours in a row
-    beside each other in memory, `a` has any strides, `bias` is contiguous. Nothing is checked.
+    beside each other in memory, `a` has any strides, `bias` is contiguous. Nothing is checked. With `far` C is
+    expected outside the cache: the tile is asked for before k begins to pass.
     """
 
     def emit(context: Any, builder: ir.IRBuilder, kinds: Sequence[Any], arguments: Sequence[Any]) -> None:
-        rows, columns, c, i, j, start, bias, a, ia, pa, b, pb, jb, depth, leaky, slope = arguments
+        rows, columns, c, i, j, start, bias, a, ia, pa, b, pb, jb, depth, leaky, slope, far = arguments
         target, (c_row, _) = address_of(context, builder, kinds[2], c, i, j)
         biases, _ = address_of(context, builder, kinds[6], bias, j)
         left, (a_row, a_step) = address_of(context, builder, kinds[7], a, ia, pa)
@@ -71,7 +72,7 @@ def make_tile(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
         last = builder.sub(columns, builder.mul(builder.sub(vectors, I64(1)), I64(tile.width)))
         if dtype.itemsize == 4:
             slope = builder.fptrunc(slope, ir.FloatType())
-        common = [target, c_row, old, old_row, left, a_row, a_step, right, b_step, depth, last, leaky, slope]
+        common = [target, c_row, old, old_row, left, a_row, a_step, right, b_step, depth, last, leaky, far, slope]
         widest = max(tile.most_vectors(r) for r in range(1, tile.rows + 1))
         shape = builder.add(builder.mul(rows, I64(widest + 1)), vectors)
         done = builder.append_basic_block("done")
@@ -89,12 +90,12 @@ def make_tile(dtype: np.dtype, tile: Tile) -> Callable[..., None]:
 
 
 def _tile_function(module: ir.Module, dtype: np.dtype, tile: Tile, rows: int, vectors: int) -> ir.Function:
-    """The LLVM function of one shape of tile: void(twelve integers, the slope), not inlined."""
+    """The LLVM function of one shape of tile: void(thirteen integers, the slope), not inlined."""
     name = f"minigen_tile_{dtype}_{rows}x{vectors}"
     if name in module.globals:
         return module.globals[name]
     number = ir.FloatType() if dtype.itemsize == 4 else ir.DoubleType()
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 12 + [number]), name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 13 + [number]), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
@@ -117,13 +118,15 @@ class _TileBody:
         self.vectors = vectors
         (
             self.target, self.c_row, self.old, self.old_row, self.left, self.a_row, self.a_step,
-            self.right, self.b_step, self.depth, self.last, self.leaky, self.slope,
+            self.right, self.b_step, self.depth, self.last, self.leaky, self.far, self.slope,
         ) = arguments  # fmt: skip
         self.grid = [(r, v) for r in range(rows) for v in range(vectors)]
 
     def write(self) -> None:
         builder = self.builder
         self.mask = self.simd.mask(self.last)
+        with builder.if_then(builder.icmp_signed("!=", self.far, I64(0))):
+            self._claim()
         entry = builder.block
         resume, head, body, end = (builder.append_basic_block(name) for name in ("resume", "head", "body", "end"))
         builder.cbranch(builder.icmp_signed("!=", self.old, I64(0)), resume, head)
@@ -166,6 +169,16 @@ class _TileBody:
         right.add_incoming(builder.add(right, self.b_step), body)
         builder.cbranch(builder.icmp_signed("<", following, self.depth), body, end)
         return total
+
+    def _claim(self) -> None:
+        """Ask for the tile of C, to write to: it comes while k passes, and the stores at the end need not wait.
+
+        Of a step of the GAN on 1024 images, whose arrays come from the third cache, that takes off about a hundredth.
+        """
+        for r in range(self.rows):
+            row = self._row(self.target, self.c_row, r)
+            for byte in range(0, self.vectors * self.simd.width * self.simd.size, 64):
+                self.simd.prefetch(self.builder.add(row, I64(byte)), write=True)
 
     def _prefetch(self, left: Any, right: Any) -> None:
         """Ask for what comes `_AHEAD` steps later: the processor does not guess steps of kilobytes by itself.
