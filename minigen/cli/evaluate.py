@@ -14,7 +14,17 @@ import click
 
 from ..errors import DataError, UsageError
 from . import sentences, texts
-from .options import MNIST, Place, Whole, data_options, hold_out, load_split, seed_option, source_of_run
+from .options import (
+    MNIST,
+    Place,
+    Whole,
+    data_options,
+    device_option,
+    hold_out,
+    load_split,
+    seed_option,
+    source_of_run,
+)
 from .runs import find_model
 
 if TYPE_CHECKING:
@@ -70,8 +80,9 @@ class Contestant(NamedTuple):
 @click.option("--text", type=Place(str), metavar="FILE", help="The text of a gpt or text-vae that learned from a file.")
 @click.option("--features", type=Place(str), metavar="FILE", help="Feature net, for data other than MNIST.")
 @click.option("--out", type=Place(Path), metavar="DIR", help="Folder for evaluation.png and .json. [default: RUN's]")
+@device_option
 def command(run: str, against: tuple[str, ...], count: int | None, seed: int, data: str | None, data_dir: str | None,
-            text: str | None, features: str | None, out: Path | None) -> None:
+            text: str | None, features: str | None, out: Path | None, device: str) -> None:
     """Measure how good, how varied and how new a trained model's images or texts are.
 
     Prints a table and leaves evaluation.png and evaluation.json in the run folder. Every figure stands beside that of
@@ -83,7 +94,7 @@ def command(run: str, against: tuple[str, ...], count: int | None, seed: int, da
     from ..training import RunFolder
 
     start = time.monotonic()
-    contestants = _contestants((run, *against))
+    contestants = _contestants((run, *against), device)
     out = out or contestants[0].folder
     RunFolder(out).require_writable()
     if any(c.model.kind in texts.KINDS for c in contestants):
@@ -127,7 +138,7 @@ def _require_texts(contestants: list[Contestant], given: dict[str, str | None]) 
             raise UsageError(f"--{name} is for images, but a {kinds.pop()} makes texts: leave it out")
 
 
-def _contestants(names: tuple[str, ...]) -> list[Contestant]:
+def _contestants(names: tuple[str, ...], device: str) -> list[Contestant]:
     from ..models import load
 
     found: list[Contestant] = []
@@ -138,7 +149,7 @@ def _contestants(names: tuple[str, ...]) -> list[Contestant]:
         while name in taken:
             name += "'"
         taken.add(name)
-        found.append(Contestant(name, folder, load(model_file)))
+        found.append(Contestant(name, folder, load(model_file, device)))
     return found
 
 

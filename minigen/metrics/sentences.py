@@ -73,12 +73,17 @@ def sentence_figures(model: SentenceModel, rows: np.ndarray, *, samples: int = 2
 
 def _chunk(model: SentenceModel, rows: np.ndarray, samples: int, noise: Generator) -> tuple[np.ndarray, ...]:
     """The loss with z, without, with another's; KL, bound and posterior mean of each sentence."""
-    mu, log_var = model.posterior(rows)
-    z = losses.reparameterise(mu, log_var, noise.normal(mu.shape, device=mu.device))
+    there = model.posterior(rows)
+    mu, log_var = (t.to("cpu") for t in there)
+
+    def loss(z: Tensor) -> Tensor:
+        return model.reconstruction(rows, z.to(there[0].device)).to("cpu")
+
+    z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
     nothing, other = Tensor(np.zeros_like(z.data)), Tensor(np.roll(z.data, 1, axis=0))
-    told, untold, mistold = (model.reconstruction(rows, given) for given in (z, nothing, other))
+    told, untold, mistold = map(loss, (z, nothing, other))
     kl = losses.kl_normal(mu, log_var, per_sample=True)
-    bound = importance_weighted_bound(mu, mu, log_var, lambda given: -model.reconstruction(rows, given), samples, noise)
+    bound = importance_weighted_bound(mu, mu, log_var, lambda given: -loss(given), samples, noise)
     return told.data, untold.data, mistold.data, kl.data, bound, mu.data
 
 

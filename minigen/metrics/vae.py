@@ -100,12 +100,12 @@ def vae_figures(model: LatentModel, images: np.ndarray, *, samples: int = 100, s
 
 
 def _chunk(model: LatentModel, images: np.ndarray, samples: int, noise: Generator) -> tuple[np.ndarray, ...]:
-    """(-log p(x|z), KL, bound) of each image, and the posterior means."""
+    """(-log p(x|z), KL, bound) of each image, and the posterior means: networks where the model is, the rest here."""
     x = model.preprocess(images, noise)
-    mu, log_var = model.posterior(x)
+    mu, log_var = (t.to("cpu") for t in model.posterior(x))
 
     def log_likelihood(z: Tensor) -> Tensor:
-        return -model.nll(z, x, per_sample=True)
+        return -model.nll(z.to(x.device), x, per_sample=True).to("cpu")
 
     z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
     nll, kl = -log_likelihood(z), losses.kl_normal(mu, log_var, per_sample=True)

@@ -131,7 +131,7 @@ def _require_same_training(saved: Record, new: Record, where: str) -> None:
     there, here = saved.get("feedback", []), new.get("feedback", [])
     if there != here:
         raise UsageError(
-            f"{where} was trained with the feedback {there or 'none'}, this call has {here or 'none'}: give the same, "
+            f"{where} was trained with the feedback {_spelled(there)}, this call has {_spelled(here)}: give the same, "
             f"or start a new run in another folder"
         )
 
@@ -150,9 +150,18 @@ def _require_same_pipeline(saved: Record, new: Record, where: str) -> None:
     there, here = saved["data"].get("pipeline"), new["data"].get("pipeline")
     if there != here:
         raise DataError(
-            f"{where} was trained through the pipeline {there or 'none'}, this call has {here or 'none'}: give the "
+            f"{where} was trained through the pipeline {_spelled(there)}, this call has {_spelled(here)}: give the "
             f"same (minigen.data.Pipeline.of(that record), or no --augment), or start a new run in another folder"
         )
+
+
+def _spelled(record: Any) -> str:
+    """A part of a record in words."""
+    if isinstance(record, dict):
+        return f"({', '.join(f'{name} {_spelled(value)}' for name, value in record.items())})"
+    if isinstance(record, list):
+        return ", ".join(map(_spelled, record)) or "none"
+    return "none" if record is None else str(record)
 
 
 def _named(data: Record | None) -> str:

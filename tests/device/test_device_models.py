@@ -281,6 +281,17 @@ def test_a_text_vaes_training_is_the_cpus(gpu: str) -> None:
     assert len(ours.interpolate("abc", "d", 3)) == 3
 
 
+def test_what_is_measured_of_a_vae_is_the_cpus(gpu: str) -> None:
+    images = np.random.default_rng(4).integers(0, 256, (12, *SHAPE)).astype(np.uint8)
+    for figures, make, data in (
+        (mg.metrics.vae_figures, lambda **to: mg.models.VAE(image_shape=SHAPE, latent=2, hidden=(5,), **to), images),
+        (mg.metrics.sentence_figures, text_vae, np.hstack([np.full((4, 1), 5), TEXT[:4, 1:]])),
+    ):
+        ours, theirs = (figures(make(**to), data, samples=3) for to in ({"device": gpu}, {}))
+        for name, a, b in zip(ours._fields, ours, theirs, strict=True):
+            np.testing.assert_allclose(getattr(a, "value", a), getattr(b, "value", b), rtol=1e-4, err_msg=name)
+
+
 def test_in_a_text_vaes_step_the_rows_go_up_and_the_losses_come_down(standin: Any) -> None:
     ours, rows = text_vae(device="gpu"), np.hstack([np.full((4, 1), 5), TEXT[:4, 1:]])
     ours.train_step(rows)

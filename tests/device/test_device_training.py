@@ -255,6 +255,23 @@ def test_a_run_from_the_command_line(gpu: str, command: Any, tmp_path: Path) -> 
     assert command("reconstruct run --data images.npy --device gpu")[0] == 0
 
 
+def test_a_run_is_evaluated_from_the_command_line(gpu: str, command: Any) -> None:
+    labels = np.arange(1200) % 3
+    images = np.random.default_rng(5).integers(0, 100, (1200, *SHAPE)).astype(np.uint8)
+    for row in range(3):
+        images[labels == row, 2 * row:2 * row + 2] += 140
+    np.savez("bars.npz", images=images, labels=labels)
+    assert command("features --data bars.npz --epochs 1")[0] == 0
+    assert command("train vae --preset document --data bars.npz --epochs 1 --out run")[0] == 0
+    found = {}
+    for device in (gpu, "cpu"):
+        words = f"evaluate run -n 200 --data bars.npz --features bars-features.safetensors --device {device}"
+        code, _, err = command(words)
+        assert (code, err) == (0, "")
+        found[device] = json.loads(Path("run/evaluation.json").read_text())["vae"]["run"]
+    assert found[gpu]["bound"]["value"] == pytest.approx(found["cpu"]["bound"]["value"], rel=1e-4)
+
+
 def test_gradcheck_and_doctor(gpu: str, command: Any) -> None:
     code, out, err = command("gradcheck gate take --device gpu")
     assert (code, err) == (0, "") and out.endswith("all 2 operations are right\n")
