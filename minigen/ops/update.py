@@ -47,4 +47,4 @@ def ema_step(average: Array, p: Array, *, decay: float) -> None:
 
 def _ordered(array: Array) -> Array:
     """The array as the kernels read it, row by row: the gradient of a transposed product may lie column by column."""
-    return array if array.flags.c_contiguous else namespace(array).ascontiguousarray(array)
+    return array if array.flags.c_contiguous else namespace(array).asarray(array, order="C")

@@ -52,6 +52,8 @@ def emit(program: Program, plan: Plan) -> Emitted:
 class DeviceEmitter(Emitter):
     """The text of a program for the gpu."""
 
+    small = "matmul"
+
     def __init__(self, program: Program, plan: Plan) -> None:
         super().__init__(program, plan)
         self.translator = Translator()

@@ -114,9 +114,6 @@ class CudaWriter(Writer):
 
     # Sizes ----------------------------------------------------------------------------------------------------
 
-    def _length(self, axis: int) -> int:
-        return math.prod(self.loop.domain[a] for a in self.groups[axis])
-
     def _lengths(self, start: int = 0, stop: int | None = None) -> list[int]:
         return [self._length(k) for k in range(start, len(self.groups) if stop is None else stop)]
 

@@ -62,6 +62,8 @@ def emit(program: Program, plan: Plan) -> Emitted:
 class Emitter:
     """The text of a program, put together line by line."""
 
+    small = "small_matmul"  # what multiplies small matrices
+
     def __init__(self, program: Program, plan: Plan) -> None:
         self.program = program
         self.plan = plan
@@ -191,7 +193,7 @@ class Emitter:
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
         options.append(f"out={self._rows(i.output)}")
-        name = "small_matmul" if math.prod(left.shape) * right.shape[-1] < _SMALL else "matmul"
+        name = self.small if math.prod(left.shape) * right.shape[-1] < _SMALL else "matmul"
         return f"{name}({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
 
     def _rows(self, v: Value) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Operand", "Writer", "Written", "write_loop"]
 
 _INDICES = "ijklmnpq"
+_LONGEST_ROW = 4096
+"""Numbers that a total takes in at once, summed in their own type: adding each to a float64 would have the whole loop
+compute half as many side by side. The compiler keeps 16 partial sums or more, of 256 terms then."""
 _INLINE = (0.0, 1.0, -1.0, 0.5, 2.0)  # constants written into the loop; others are arguments, so that it can be shared
 
 
@@ -183,7 +186,10 @@ class Writer:
         for operand in self.arrays:
             if depth in operand.axes:
                 return f"{self._array(operand.value)}.shape[{operand.axes.index(depth)}]"
-        return str(math.prod(self.loop.domain[axis] for axis in self.groups[depth]))
+        return str(self._length(depth))
+
+    def _length(self, depth: int) -> int:
+        return math.prod(self.loop.domain[axis] for axis in self.groups[depth])
 
     def _assigned(self, i: Instruction) -> list[str]:
         """One element of a result, kept where it is needed later."""
@@ -195,16 +201,20 @@ class Writer:
         """A sum: in a local total over the innermost axes that it sums, and in memory over the others."""
         v, term = i.output, self._term(i)
         axes = tuple(k for k, group in enumerate(self.groups) if self.spans[v][group[0]])
-        depth = max(axes, default=-1) + 1
+        depth, outer = max(axes, default=-1) + 1, len(self.groups) - 1
         in_memory = axes != tuple(range(depth))
         if in_memory:
             before[0].append(f"{self._array(v)}[{', '.join(':' * len(axes))}] = 0")
         if depth == len(self.groups) and self.groups:
             inner.append(f"{self._element(v)} {'+=' if in_memory else '='} {term}{_said(i)}")
             return
-        total = f"{v.name}_total"
+        total = part = f"{v.name}_total"
         before[depth].append(f"{total} = 0.0")
-        inner.append(f"{total} = plus({total}, {term}){_said(i)}")
+        if depth < outer and self._length(outer) <= _LONGEST_ROW:
+            part = f"{v.name}_row"
+            before[outer].append(f"{part} = np.{v.dtype}(0.0)")
+            after[outer].append(f"{total} += {part}")
+        inner.append(f"{part} = plus({part}, {term}){_said(i)}")
         if in_memory:
             after[depth].append(f"{self._element(v)} += np.{v.dtype}({total})")
             return

@@ -19,6 +19,7 @@ from minigen.program.passes.flat import flatten_updates
 from minigen.program.passes.fold import fold_constants
 from minigen.program.passes.fuse import fuse_loops
 from minigen.program.passes.memory import plan_memory
+from minigen.program.passes.outer import write_out_outer
 from minigen.program.passes.rows import write_out_rows
 from minigen.program.passes.slopes import keep_slopes
 from minigen.program.step import CompiledStep
@@ -192,6 +193,25 @@ def test_a_sum_of_three_products_is_computed():
     np.testing.assert_allclose(mg.compile(sum_of_three)(Tensor(X)).data, X @ (a.data + b.data + c.data), rtol=1e-12)
 
 
+def test_a_product_over_one_term_is_a_multiplication_where_it_can_join_a_loop():
+    w = Parameter(X[:1])
+
+    def gated(g, y):
+        product = g @ w
+        return ops.gate(product, y, slope=0.1), ops.gate(g.T @ y, w, slope=0.1)
+
+    program = traced(gated, X[:, :1], X)
+    write_out_outer(program)
+    assert [name for name in names(program) if name in ("mul", "matmul")] == ["mul", "matmul"]
+    for read_by_another in (lambda g, y: g @ w, lambda g, y: (g @ w) @ y.T):
+        program = traced(read_by_another, X[:, :1], X)
+        write_out_outer(program)
+        assert "mul" not in names(program)
+    for ours, expected in zip(mg.compile(gated)(Tensor(X[:, :1]), Tensor(X)), gated(Tensor(X[:, :1]), Tensor(X)),
+                              strict=True):
+        np.testing.assert_array_equal(ours.data, expected.data)
+
+
 # Loops ------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +236,15 @@ def test_a_chain_its_sums_and_what_follows_from_them_are_one_loop():
     assert names(program) == ["loop"]
     (loop,) = loops(program)
     assert (len(loop.body), len(loop.tail)) == (5, 3)
+
+
+def test_a_total_takes_in_the_rows_one_by_one_unless_they_are_long():
+    for width, summed in ((4096, "np.float32(0.0)"), (4097, "= 0.0")):
+        x = np.random.default_rng(0).uniform(size=(3, width)).astype(np.float32)
+        step = mg.compile(lambda x, y: (x * y).sum())
+        total = step(x, x[:1])
+        assert ("_row = plus" in step.source) == (width == 4096) and summed in step.source
+        np.testing.assert_allclose(total.item(), (x * x[:1]).sum(dtype=np.float64), rtol=2e-7)
 
 
 def test_a_sum_that_the_elements_wait_for_takes_two_loops():
