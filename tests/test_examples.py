@@ -1,11 +1,15 @@
 """Every example runs with --quick, in seconds, and asserts what it teaches."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import minigen as mg
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -35,3 +39,14 @@ def test_example_is_short_and_uses_public_names_only(example):
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_is_on_the_learning_path(example):
     assert example.name in (ROOT / "examples" / "README.md").read_text()
+
+
+def test_the_page_shows_the_program_that_its_code_becomes():
+    page = (ROOT / "examples" / "COMPILED.md").read_text()
+    eager, program = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(f"import minigen as mg\n{eager}", "page.py", "exec"), names)
+    step = mg.compile(names["step"])
+    step(mg.tensor(np.zeros((64, 784), np.float32)))
+    source = step.source.splitlines()
+    assert [line for line in program.splitlines() if line and line not in source] == []
