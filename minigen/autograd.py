@@ -424,7 +424,7 @@ def _reachable(output: Tensor) -> list[Node]:
     """All nodes below `output`, in the order of their making (which is a topological order)."""
     nodes = [output._node] if output._node is not None else []
     seen = set(nodes)
-    for node in nodes:
+    for node in nodes:  # which grow meanwhile
         if node.inputs is None:
             raise GraphError(f"the graph of `{node.op.name}` was freed by an earlier backward pass: "
                              "pass retain_graph=True there to go through it twice")
