@@ -429,7 +429,7 @@ def _reachable(output: Tensor) -> list[Node]:
             raise GraphError(f"the graph of `{node.op.name}` was freed by an earlier backward pass: "
                              "pass retain_graph=True there to go through it twice")
         for source in node.sources:
-            if type(source) is Node and source not in seen:
+            if isinstance(source, Node) and source not in seen:
                 seen.add(source)
                 nodes.append(source)
     nodes.sort(key=attrgetter("sequence"))
@@ -462,7 +462,7 @@ def _propagate(node: Node, g: Tensor, useful: set[Node | Tensor], cotangents: di
         if cell[0] != version:
             raise _changed(node, position)
     y = Tensor.__new__(Tensor)
-    y.data, y.requires_grad, y.grad, y._node, y._version = node.output, True, None, node, cell
+    y.data, y.requires_grad, y.grad, y._node, y._version = node.output, True, None, node, cell  # the last cell
     results = node.op.rule(g, y, *inputs, **node.attrs)
     alone = isinstance(results, Tensor)
     if not alone and len(results) != len(inputs):

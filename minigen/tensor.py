@@ -155,8 +155,8 @@ class Tensor:
         for t in (self, self.grad):
             if t is not None and t.device != device:
                 t.data = to_device(t.data, device)
-                t._version[0] += 1
-                t._version = t._version.copy()  # the memory it had may have others that look at it
+                t._version[0] += 1  # what looks at the memory that it had counts as changed with it
+                t._version = t._version.copy()
 
     # In place ---------------------------------------------------------------------------------------------
 

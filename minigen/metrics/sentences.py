@@ -73,11 +73,12 @@ def sentence_figures(model: SentenceModel, rows: np.ndarray, *, samples: int = 2
 
 def _chunk(model: SentenceModel, rows: np.ndarray, samples: int, noise: Generator) -> tuple[np.ndarray, ...]:
     """The loss with z, without, with another's; KL, bound and posterior mean of each sentence."""
-    there = model.posterior(rows)
-    mu, log_var = (t.to("cpu") for t in there)
+    mu, log_var = model.posterior(rows)
+    device = mu.device
+    mu, log_var = mu.to("cpu"), log_var.to("cpu")
 
     def loss(z: Tensor) -> Tensor:
-        return model.reconstruction(rows, z.to(there[0].device)).to("cpu")
+        return model.reconstruction(rows, z.to(device)).to("cpu")
 
     z = losses.reparameterise(mu, log_var, noise.normal(mu.shape))
     nothing, other = Tensor(np.zeros_like(z.data)), Tensor(np.roll(z.data, 1, axis=0))

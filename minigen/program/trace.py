@@ -37,6 +37,7 @@ _TAKEN = ("math np kernels OPS scalar scalar64 matmul small_matmul normal_into u
           "signed sizeof static struct switch template this thread_local throw true false typedef typeid typename "
           "union unsigned using virtual void volatile wchar_t xor xor_eq").split()
 _INNER = re.compile("[ijklmnpq]|[cn][0-9]+")  # names within a loop: its indices, numbers and lengths
+_MADE = ("_out", "_row", "_total")  # ends of the names that a loop makes of a value's
 
 
 @dataclass
@@ -98,8 +99,10 @@ class _Recorder:
         wish = "".join(c if c.isalnum() else "_" for c in wish).strip("_") or "value"
         if wish[0].isdigit() or _INNER.fullmatch(wish):
             wish = f"v{wish}" if wish[0].isdigit() else f"v_{wish}"
+        if wish.endswith(_MADE):
+            wish = f"{wish}_value"
         count = self._used[wish] = self._used.get(wish, 0) + 1
-        return wish if count == 1 else f"{wish}_{count}"
+        return wish if count == 1 else self.name(f"{wish}_{count}")
 
     def forget(self) -> None:
         """Let go of the arrays of the trace; the names go on."""

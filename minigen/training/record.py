@@ -151,7 +151,8 @@ def _require_same_pipeline(saved: Record, new: Record, where: str) -> None:
     if there != here:
         raise DataError(
             f"{where} was trained through the pipeline {_spelled(there)}, this call has {_spelled(here)}: give the "
-            f"same (minigen.data.Pipeline.of(that record), or no --augment), or start a new run in another folder"
+            f"same (minigen.data.Pipeline.of what its config.json has there, or no --augment), or start a new run in "
+            f"another folder"
         )
 
 
@@ -160,7 +161,7 @@ def _spelled(record: Any) -> str:
     if isinstance(record, dict):
         return f"({', '.join(f'{name} {_spelled(value)}' for name, value in record.items())})"
     if isinstance(record, list):
-        return ", ".join(map(_spelled, record)) or "none"
+        return f"[{', '.join(map(_spelled, record))}]"
     return "none" if record is None else str(record)
 
 

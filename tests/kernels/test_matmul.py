@@ -66,11 +66,12 @@ def test_bias_activation_and_accumulate(rung: str, dtype: type, rng: np.random.G
 def test_a_small_product_is_the_same_product(dtype: type, rng: np.random.Generator) -> None:
     for m, k, n in [(5, 7, 3), (3, 0, 4), (0, 3, 4), (1, 9, 20), (9, 20, 1)] + [(33, 65, 50)] * JIT:
         a, b, bias, old = (matrix(rng, *shape, dtype) for shape in ((m, k), (k, n), (1, n), (m, n)))
+        strided_bias = np.repeat(bias[0], 2)[::2]
         askew = np.ndarray(a.shape, dtype, bytearray(a.nbytes + 1), 1)  # off its own size: only `matmul` takes this
         askew[...] = a
         for left in (a, np.asfortranarray(a), askew):
             for activation in (None, *ACTIVATIONS):
-                for given in ({}, {"bias": bias[0]}, {"accumulate": True}, {"slope": 0.5}):
+                for given in ({}, {"bias": bias[0]}, {"bias": strided_bias}, {"accumulate": True}, {"slope": 0.5}):
                     out, expected = old.copy(), old.copy()
                     assert small_matmul(left, b, activation=activation, out=out, **given) is out
                     matmul(left, b, activation=activation, out=expected, **given)

@@ -48,6 +48,16 @@ def test_the_source_is_valid_and_is_what_runs(gan):
     assert gan.last._step.__code__.co_filename == name
 
 
+@pytest.mark.parametrize("name", ["sum_row", "sum_total", "sum_out", "neg_2", "neg_2_2", "i", "c0", "n1", "class_"])
+def test_an_argument_may_have_a_name_that_the_source_would_give(name):
+    names = {}
+    exec(f"def function(x, {name}): return (-(-x * {name})).sum() - (-{name}).sum()", names)
+    rng = np.random.default_rng(0)
+    x, other = (mg.tensor(rng.normal(size=(rows, 8)), dtype="float64") for rows in (3, 1))
+    expected = names["function"](x, other).item()
+    assert mg.compile(names["function"])(x, other).item() == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_line_of_a_user_is_named_by_file_and_number():
     net = nn.Dense(3, 1, rng=Generator(0))
     optimizer = optim.SGD(net.parameters())

@@ -34,7 +34,7 @@ from .naive import naive
 from .register_tile import register_tile
 from .whole import AS_NEEDED, BOTH, BY_SIZE
 
-__all__ = ["PARALLEL_WORK", "RUNGS", "matmul", "small_matmul"]
+__all__ = ["RUNGS", "matmul", "small_matmul"]
 
 Array = NDArray[Any]
 
@@ -151,11 +151,11 @@ def small_matmul(
 ) -> Array:
     """`matmul` into a contiguous `out` by one thread, for a compiled step, which laid out the operands itself.
 
-    It takes for granted that they have one dtype and that `out` and `bias` are contiguous, which Python asks for longer
-    than a small product takes.
+    It takes for granted that they have one dtype and that `out` is contiguous: to ask for all that `matmul` asks for
+    takes Python longer than a small product takes.
     """
     address, fork, worker, team, q, whole, no_bias = ENGINES[a.dtype, 1]
-    if whole(
+    if (bias is None or bias.flags.c_contiguous) and whole(
         address, fork, worker, team, q, out, a, b, no_bias if bias is None else bias, accumulate, BY_SIZE,
         ACTIVATIONS[activation], 0.0 if activation == "relu" else slope, True,
     ):  # fmt: skip

@@ -17,7 +17,7 @@ def plain_products(program: Program) -> None:
     than two axes on the left is read as its rows, and so is the result.
     """
     for i in program.instructions:
-        if i.name not in ("dense", "matmul") or len({v.dtype for v in i.reads}) > 1:
+        if i.name not in ("dense", "matmul") or len({v.dtype for v in i.reads}) > 1 or not i.output.size:
             continue
         left, right = i.inputs[:2]
         if len(right.shape) == 2 and (i.name == "dense" or len(left.shape) > 1) and right.dtype.kind == "f":
