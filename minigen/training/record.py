@@ -160,9 +160,9 @@ def _spelled(record: Any) -> str:
     """A part of a record in words."""
     if isinstance(record, dict):
         return f"({', '.join(f'{name} {_spelled(value)}' for name, value in record.items())})"
-    if isinstance(record, list):
+    if isinstance(record, list) and record:
         return f"[{', '.join(map(_spelled, record))}]"
-    return "none" if record is None else str(record)
+    return "none" if record in (None, []) else str(record)
 
 
 def _named(data: Record | None) -> str:

@@ -280,7 +280,7 @@ def test_a_gpt_keeps_its_own_schedule():
 
 def test_a_run_goes_on_with_the_same_feedback_only(whole, tmp_path):
     run("vae", tmp_path / "run", epochs=1)
-    with pytest.raises(UsageError, match=r"the feedback \[\(controller kl_target, target .*\)\], this call has \[\]"):
+    with pytest.raises(UsageError, match=r"the feedback \[\(controller kl_target, target .*\)\], this call has none"):
         run("vae", tmp_path / "run", resume=True, feedback=[])
     record = json.loads((tmp_path / "run" / "config.json").read_text())["feedback"]
     run("vae", tmp_path / "run", resume=True, feedback=controllers_of(record))
