@@ -45,11 +45,12 @@ class Runnable:
         self.watch = watch
         self.captured = captured
         self._holds = watch.holds([c.array for c in captured])
-        self._reads = [source for source in program.ledger.reads.values() if source is not None]
+        self._reads = [(s[0], f"_{s[1]}") for s in program.ledger.reads.values() if s is not None]
         self._writes = [(owner, f"_{name}") for owner, name, _ in program.ledger.writes.values()]
         self._guard = self._compiled_guard()
         self._states = [(v.parts or [v], v) for v in self.emitted.state.values()]
         self._data: list[tuple[Tensor, Array]] = []
+        self._stays = _unmoved([])
         self._bind = self._compiled(interpret)
         self._step: Callable[..., Any] | None = None
         self._structure = self._numbered()
@@ -59,11 +60,11 @@ class Runnable:
         """Whether this program is the right one for the world as it is."""
         if not self._holds():
             return False
-        if any([t.data is not data for t, data in self._data]):
+        if not self._stays():
             if any(t.device != self.device for t, _ in self._data):
                 return False
             self._step = None
-        return self._guard is None or self._guard(*numbers, *[getattr(o, f"_{n}") for o, n in self._reads])
+        return self._guard is None or self._guard(*numbers, *self._read())
 
     def why(self) -> str:
         """What has changed since the trace."""
@@ -80,18 +81,22 @@ class Runnable:
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
         self._called = [*arrays, *numbers]
-        values, moved = self._step(*self._called, *[getattr(o, f"_{n}") for o, n in self._reads])
+        values, moved = self._step(*self._called, *self._read())
         for (owner, slot), value in zip(self._writes, moved, strict=False):
             owner.__dict__[slot] = value
-        for v in self._changed:
-            v._version[0] += 1
+        for version in self._changed:
+            version[0] += 1
         return self._result(values, moved[len(self._writes):])
 
     def arguments(self) -> list[Any]:
         """What the source's `step` would be called with now, on the arrays and numbers of the last call."""
         if not self._called:
             raise GraphError("this program has not run yet: call the step once")
-        return [*self._called, *[getattr(o, f"_{n}") for o, n in self._reads]]
+        return [*self._called, *self._read()]
+
+    def _read(self) -> list[float]:
+        """The host numbers that the step reads, as they are."""
+        return [getattr(owner, slot) for owner, slot in self._reads]
 
     @property
     def recorded(self) -> str | None:
@@ -113,8 +118,10 @@ class Runnable:
         """The step with its memory, as state lies now."""
         state = self.state()
         self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]
+        self._stays = _unmoved(self._data)
         written = {v.root for i in self.program.instructions for v in i.writes}
-        self._changed = [t for parts, v in self._states if v in written for p in parts if (t := p.tensor) is not None]
+        changed = [p.tensor for parts, v in self._states if v in written for p in parts]
+        self._changed = [t._version for t in changed if t is not None]
         return self.bind(state)
 
     def bind(self, state: dict[str, Array], bind: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -176,6 +183,12 @@ def _tools(device: str) -> tuple[Any, Any]:
     from . import cuda, graph
 
     return cuda.emit, graph
+
+
+def _unmoved(pairs: list[tuple[Tensor, Array]]) -> Callable[[], bool]:
+    """A function that tells whether each tensor still has this memory: one expression, asked at every step."""
+    names = {f"{kind}{n}": x for n, pair in enumerate(pairs) for kind, x in zip("td", pair, strict=True)}
+    return eval(f"lambda: {' and '.join(f't{n}.data is d{n}' for n in range(len(pairs))) or True}", names)
 
 
 class _Place:
