@@ -40,7 +40,8 @@ from ..threads import processors
 from .machine import Cache, caches
 from .timing import Stopwatch, Timing, alternate
 
-__all__ = ["Bandwidth", "Peak", "Roofline", "measure_bandwidth", "measure_peak", "measure_roofline", "thread_counts"]
+__all__ = ["Bandwidth", "Peak", "Roofline", "make_floor", "measure_bandwidth", "measure_peak", "measure_roofline",
+           "thread_counts"]
 
 Array = NDArray[Any]
 
@@ -117,6 +118,27 @@ def thread_counts() -> tuple[int, ...]:
     """1, 2, 4 ... and all cores."""
     most = processors()
     return tuple(sorted({most, *(1 << i for i in range(most.bit_length()) if 1 << i <= most)}))
+
+
+def make_floor(flops: int, moved: int) -> Callable[[], None]:
+    """A call that does so many operations in float32, and copies so many bytes, as fast as one thread can.
+
+    The operations are multiply-adds that never leave the registers; the bytes, those read and those written, go to
+    and fro in the second cache. Timed by turns with a piece of work that needs as many of both, it is the least that
+    the same machine could take at that moment.
+    """
+    chains = chains_for(np.dtype(np.float32))
+    add = _chain(chains, "float32", -(-flops // chains.flops(1)))
+    levels = {level.name: level.size for level in caches()[0]}
+    most = levels.get("L2", min(levels.values())) // 2  # of two arrays, as in `measure_bandwidth`
+    times = max(1, -(-moved // most))
+    copy = _copier(max(1, moved // (2 * times)), times)
+
+    def run() -> None:
+        add()
+        copy()
+
+    return run
 
 
 def measure_roofline(

@@ -193,7 +193,8 @@ def draw_training(record: Record) -> Figure:
         for name in names:
             points = [(r["batch"], 1e3 * r["seconds"][name]["median"]) for r in found if name in r["seconds"]]
             axes.plot(*zip(*points, strict=True), "o-", ms=4, color=colours[name], label=name)
-        axes.plot([r["batch"] for r in found], [1e3 * r["floor"] for r in found], "--", color=_ROOF, label="floor")
+        floors = [(r["batch"], 1e3 * r["floor"]["median"]) for r in found]
+        axes.plot(*zip(*floors, strict=True), "--", color=_ROOF, label="floor")
         axes.set(xscale="log", yscale="log", title=f"{net}, {_threads(threads)}", xlabel="batch", ylabel="ms a step")
         axes.xaxis.set_major_locator(LogLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))

@@ -8,7 +8,15 @@ from bench_fakes import timing
 
 from minigen.kernels.bench import roofline
 from minigen.kernels.bench.machine import Cache
-from minigen.kernels.bench.roofline import Bandwidth, Peak, Roofline, measure_bandwidth, measure_peak, thread_counts
+from minigen.kernels.bench.roofline import (
+    Bandwidth,
+    Peak,
+    Roofline,
+    make_floor,
+    measure_bandwidth,
+    measure_peak,
+    thread_counts,
+)
 from minigen.kernels.cpu.limits import Chains, chains_for, stream_copy
 
 
@@ -70,6 +78,29 @@ def test_a_copy_that_is_none_is_not_timed(monkeypatch):
     monkeypatch.setattr(roofline, "stream_copy", lambda target, source, times: None)
     with pytest.raises(ArithmeticError, match="differs from its source: nothing is timed"):
         measure_bandwidth((1,), levels=[Cache("L1", 4096, 1)], stopwatch=once)
+
+
+@pytest.mark.parametrize("moved", [0, 7, 4_000_000])
+def test_a_floor_does_so_many_operations_and_moves_so_many_bytes(moved, monkeypatch):
+    rounds, copied = [], []
+
+    def copy(target, source, times):
+        target[:] = source
+        copied.append((source.size, times))
+
+    def run(state, factor, addend, count):
+        state.fill(2)
+        rounds.append(count)
+
+    monkeypatch.setattr(roofline, "chains_for", lambda dtype: Chains(run, 32, 8, 4))
+    monkeypatch.setattr(roofline, "stream_copy", copy)
+    monkeypatch.setattr(roofline, "caches", lambda: ([Cache("L1", 1 << 15, 1), Cache("L2", 1 << 20, 1)], ""))
+    floor = make_floor(2 * 32 * 4 * 5 - 1, moved)
+    rounds.clear(), copied.clear()
+    floor()
+    assert rounds == [5]
+    ((size, times),) = copied
+    assert 2 * size <= 1 << 19 and abs(2 * size * times - moved) <= 2 * times
 
 
 def test_working_sets_are_half_a_cache_shared_by_those_who_share_it(monkeypatch):

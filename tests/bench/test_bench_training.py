@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from minigen import peers
 from minigen.cli import main
 from minigen.cli.bench import training
-from minigen.kernels.bench import roofline
 from minigen.kernels.threads import get_threads, processors
 from minigen.models import GAN, VAE
 from minigen.peers import losses_of, make_peer, noise_of
@@ -67,29 +65,20 @@ def test_a_cell_times_both_of_ours_and_leaves_out_who_is_wrong(monkeypatch):
     assert row["bytes"] > 28 * sum(weights)  # Adam alone: four arrays read, three written
 
 
-def test_floor_lead_and_table():
+def test_lead_and_table():
     timed = {name: {"median": seconds} for name, seconds in [("eager", 4e-3), ("compiled", 1e-3), ("jax", 2e-3)]}
-    row = {"net": "GAN", "batch": 64, "threads": 1, "wrong": [], "seconds": timed, "flops": 4e7, "bytes": 1e6,
-           "ratios": {"eager": 4.0, "compiled": 1.0, "jax": 2.0}}
-    found = training._with_floor(row, peak=1e11, bandwidth=1e10)
-    assert found["floor"] == pytest.approx(5e-4) and found["over_floor"] == pytest.approx(2.0)
-    summary = training._summary([found, {**found, "ratios": {"compiled": 1.0, "jax": 8.0, "torch": 9.0}}])
+    row = {"net": "GAN", "batch": 64, "threads": 1, "wrong": [], "seconds": timed, "floor": {"median": 5e-4},
+           "over_floor": 2.0, "ratios": {"eager": 4.0, "compiled": 1.0, "jax": 2.0}}
+    summary = training._summary([row, {**row, "ratios": {"compiled": 1.0, "jax": 8.0, "torch": 9.0}}])
     assert summary == {"geometric_mean": pytest.approx(4.0), "least": 2.0}
-    (table,) = training._tables([found], summary)
+    (table,) = training._tables([row], summary)
     assert list(table.rows[0]) == ["GAN, batch 64", "4000", "1000", "2000", "500", "2.00", "2.00"]
     assert "4.00 in the geometric mean, 2.00 at least" in table.notes[0]
-    json.dumps(found)
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
-    """bench(...) -> (exit code, stdout, stderr) of `minigen bench training` on small nets, here and for a moment.
-
-    The machine's limits are told, not measured: 1 GFLOP/s, and 2 GB/s in the cache that counts.
-    """
-    speeds = [SimpleNamespace(threads=1, level=level, gbytes=gbytes) for level, gbytes in (("L1", 8.0), ("L2", 2.0))]
-    monkeypatch.setattr(roofline, "measure_peak", lambda *_, **__: [SimpleNamespace(threads=1, gflops=1.0)])
-    monkeypatch.setattr(roofline, "measure_bandwidth", lambda *_, **__: speeds)
+    """bench(...) -> (exit code, stdout, stderr) of `minigen bench training` on small nets, here and for a moment."""
     monkeypatch.setattr(training, "BATCHES", (1, 2))
     monkeypatch.setattr(training, "_in_processes", lambda cells, names, seconds: (
         training.measure_cell(cell, names, 0.001) for cell in cells))
@@ -111,7 +100,7 @@ def test_the_command_times_three_nets_against_their_floor(bench, tmp_path):
     assert [(row["net"], row["batch"]) for row in record["results"]] == [(net, 2) for net in SMALL]
     for row in record["results"]:
         assert set(row["seconds"]) == {"eager", "compiled"} and not row["wrong"]
-        assert row["floor"] == pytest.approx(row["flops"] / 1e9 + row["bytes"] / 2e9)
+        assert row["floor"]["median"] > 0 and row["over_floor"] > 0
         assert f"{row['net']}, batch {row['batch']}" in out
     assert (tmp_path / "b" / "training.png").stat().st_size > 1000
 

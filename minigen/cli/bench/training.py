@@ -62,27 +62,22 @@ def _one_and_all() -> tuple[int, ...]:
 def _measure(options: Options, peers: tuple[str, ...] | None) -> Report:
     """Time training steps of three nets: eager, compiled, and in the frameworks that are installed.
 
-    Each is first held to the same loss curve, on the same batches and noise, and then timed by turns. The floor is
-    what the machine needs for the step's arithmetic at its peak, and for its bytes at the speed of a copy.
+    Each is first held to the same loss curve, on the same batches and noise, and then timed by turns. The floor runs
+    by turns with them: as many multiply-adds as the step's products have, in registers, and its bytes copied in the
+    second cache; with more threads, one thread's share of both.
     """
     from ... import plots
-    from ...kernels.bench.roofline import measure_bandwidth, measure_peak
     from ...peers import installed
 
     names = installed() if peers is None else list(peers)
     batches = BATCHES[1:3] if options.quick else BATCHES
     seconds = 0.1 if options.quick else 0.6
-    limits = {p.threads: p.gflops * 1e9 for p in measure_peak(options.threads, dtypes=("float32",), seconds=seconds)}
-    copies = measure_bandwidth(options.threads, seconds=seconds)
-    speeds = {b.threads: b.gbytes * 1e9 for b in copies if b.level == "L2"} or {
-        b.threads: b.gbytes * 1e9 for b in copies}
     cells = [Cell(net, batch, threads) for threads in options.threads for net in NETS for batch in batches]
     rows = _in_processes(cells, names, seconds)
-    found = measured(rows, len(cells), lambda row: f"{row['net']}, batch {row['batch']}")
-    results = [_with_floor(row, limits[row["threads"]], speeds[row["threads"]]) for row in found]
+    results = list(measured(rows, len(cells), lambda row: f"{row['net']}, batch {row['batch']}"))
     wrong = [f"{r['net']} at batch {r['batch']}: {line}" for r in results for line in r["wrong"]]
     summary = _summary(results)
-    record = {"peers": names, "results": results, "peak": limits, "bandwidth": speeds, "summary": summary}
+    record = {"peers": names, "results": results, "summary": summary}
     return Report(record, _tables(results, summary), plots.draw_training(record), wrong)
 
 
@@ -124,10 +119,11 @@ def make_model(net: str) -> GenerativeModel:
 
 
 def measure_cell(cell: Cell, peers: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Check the curves, then time whoever passed; flops and bytes are those of the compiled program."""
+    """Check the curves, then time whoever passed, and the floor: flops and bytes are those of the compiled program."""
     import numpy as np
 
     from ...data import load_mnist
+    from ...kernels.bench.roofline import make_floor
     from ...kernels.bench.timing import SPREAD, alternate
     from ...peers import losses_of, make_peer, noise_of
     from ...program import compile
@@ -154,17 +150,20 @@ def measure_cell(cell: Cell, peers: Sequence[str], seconds: float) -> dict[str, 
             wrong.append(f"the losses of {name} are {difference:.1e} off: not the same computation")
             del steps[name]
     given = itertools.cycle(batches)
-    calls = {name: functools.partial(_next, one, given) for name, one in steps.items()}
+    instructions = step.last.program.instructions
+    flops, moved = sum(map(flops_of, instructions)), sum(map(bytes_of, instructions))
+    calls: dict[str, Callable[[], Any]] = {
+        **{name: functools.partial(_next, one, given) for name, one in steps.items()},
+        "floor": make_floor(flops // cell.threads, moved // cell.threads),
+    }
     rounds, settle = (51, 0.0) if cell.threads == 1 else (9, SPREAD)
     timings = alternate(calls, seconds=seconds, most=rounds, settle=settle)
-    ours = timings.get("compiled")
-    ratios = {name: ours.times_as_fast_as(t) for name, t in timings.items()} if ours else {}
-    instructions = step.last.program.instructions
+    floor, ours = timings.pop("floor"), timings.get("compiled")
     return {
-        **asdict(cell), "wrong": wrong, "off": off,
+        **asdict(cell), "wrong": wrong, "off": off, "flops": flops, "bytes": moved,
         "seconds": {name: timing.record() for name, timing in timings.items()},
-        "ratios": ratios,
-        "flops": sum(map(flops_of, instructions)), "bytes": sum(map(bytes_of, instructions)),
+        "ratios": {name: ours.times_as_fast_as(t) for name, t in timings.items()} if ours else {},
+        "floor": floor.record(), "over_floor": floor.times_as_fast_as(ours) if ours else None,
     }  # fmt: skip
 
 
@@ -173,12 +172,6 @@ def _next(step: Callable[..., float], batches: Iterator[Any]) -> float:
 
 
 # Reporting --------------------------------------------------------------------------------------------------------
-
-
-def _with_floor(row: dict[str, Any], peak: float, bandwidth: float) -> dict[str, Any]:
-    floor = row["flops"] / peak + row["bytes"] / bandwidth
-    compiled = row["seconds"].get("compiled")
-    return {**row, "floor": floor, "over_floor": compiled["median"] / floor if compiled else None}
 
 
 def _lead(row: dict[str, Any]) -> float | None:
@@ -204,7 +197,7 @@ def _tables(results: Sequence[dict[str, Any]], summary: dict[str, Any]) -> list[
         lines = [
             [f"{row['net']}, batch {row['batch']}",
              *(f"{1e6 * row['seconds'][n]['median']:.0f}" if n in row["seconds"] else "-" for n in names),
-             f"{1e6 * row['floor']:.0f}", f"{row['over_floor']:.2f}" if row["over_floor"] else "-",
+             f"{1e6 * row['floor']['median']:.0f}", f"{row['over_floor']:.2f}" if row["over_floor"] else "-",
              "-" if (lead := _lead(row)) is None else f"{lead:.2f}"]
             for row in rows
         ]  # fmt: skip
