@@ -13,6 +13,7 @@ from .autograd import apply, backward, grad, hook, no_grad, op
 from .debug import detect_nan
 from .draw import draw
 from .gradcheck import gradcheck
+from .heap import keep_freed_memory as _keep_freed_memory
 from .models import load
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
@@ -26,3 +27,5 @@ __all__ = ["Generator", "Parameter", "Tensor", "apply", "backward", "compile", "
            "feedback", "get_threads", "grad", "gradcheck", "hook", "kernels", "load", "losses", "metrics", "models",
            "nn", "no_grad", "op", "ops", "optim", "seed", "set_threads", "tensor", "train"]
 __all__ += _operations
+
+_keep_freed_memory()

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "errors": set(),
     "kernels": set(),
     "host": {"errors"},
+    "heap": set(),
     "backend": BACKEND,
     "tensor": TENSOR,
     "autograd": AUTOGRAD,

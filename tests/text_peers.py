@@ -37,7 +37,6 @@ from minigen.kernels.bench.roofline import measure_bandwidth, measure_peak
 from minigen.models.generate import generate
 from minigen.program import CompiledStep
 from minigen.program.report import bytes_of, flops_of
-from minigen.training.heap import keep_freed_memory
 
 BATCH = 12
 ESTIMATE = 20 * BATCH  # windows that nanoGPT's README takes for an estimate
@@ -190,7 +189,6 @@ def main() -> None:
     data, held_out = split_text(raw, settings["context"], tokenizer)
     torch.set_num_threads(args.threads)
     mg.set_threads(args.threads)
-    keep_freed_memory()
     print(f"{args.threads} thread(s), learning rate {settings['lr']}, "
           f"PyTorch {torch.__version__}, NumPy {np.__version__}, {args.rounds} rounds")
     with threadpool_limits(args.threads, "blas"):

@@ -24,7 +24,6 @@ from .checks import ADVICE, Data, as_dataset, not_finite, require_finite_state
 from .diverged import Recall
 from .feedback import Controller, Feedback, KeepBest
 from .folder import RunFolder
-from .heap import keep_freed_memory
 from .history import History, Row
 from .interrupt import Interrupt
 from .memory import advice, attempt, largest_batch
@@ -107,7 +106,6 @@ def train(
     state = LoopState(batches=len(loader))
     run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, controllers, compile,
                doctor)
-    keep_freed_memory()
     try:
         if out is not None:
             run.open(RunFolder(Path(out)), resume)

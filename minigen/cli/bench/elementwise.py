@@ -29,7 +29,6 @@ def command(options: Options, names: Sequence[str]) -> Report:
     """
     from ... import plots
     from ...kernels.bench.streaming import PLACES, ROWS, measure
-    from ...training.heap import keep_freed_memory
 
     if options.threads != (1,):
         raise UsageError("the elementwise kernels run on one thread: --threads 1, or leave it out")
@@ -37,7 +36,6 @@ def command(options: Options, names: Sequence[str]) -> Report:
     for name in names:
         if name not in known:
             raise UsageError(f"no such kernel {name!r}: choose from {', '.join(known)}{did_you_mean(name, known)}")
-    keep_freed_memory()  # as training does: else every new array of a large size costs its pages anew
     rows = [row for row in ROWS if not names or row.name in names]
     places = PLACES[:1] if options.quick else PLACES
     dtypes = ("float32",) if options.quick else ("float32", "float64")
