@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DataError, UsageError
-from .options import Place, Whole, data_options, hold_out, load_split, seed_option
+from .options import Place, Whole, data_options, device_option, hold_out, load_split, seed_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,8 @@ LEAST = 12  # images of a file, of which a sixth is held out
 @click.option("--epochs", type=Whole(1), default=30, show_default=True, metavar="N", help="Passes over the images.")
 @seed_option(0, "weights, order and shifts. [default: 0]")
 @click.option("--out", type=Place(Path), metavar="FILE", help="[default: NAME-features.safetensors]")
-def command(data: str, data_dir: str | None, epochs: int, seed: int, out: Path | None) -> None:
+@device_option
+def command(data: str, data_dir: str | None, epochs: int, seed: int, out: Path | None, device: str) -> None:
     """Train the feature net that `minigen evaluate` measures with.
 
     A classifier of any labelled set: MNIST, for which one comes with minigen, made by this very command, or a .npz
@@ -58,7 +59,7 @@ def command(data: str, data_dir: str | None, epochs: int, seed: int, out: Path |
                    f"{time.monotonic() - start:.0f} s")
 
     held_out = _labelled(unseen)
-    net = fit_classifier(*_labelled(seen), held_out, epochs=epochs, seed=seed, report=report)
+    net = fit_classifier(*_labelled(seen), held_out, epochs=epochs, seed=seed, device=device, report=report)
     save_classifier(out, net, {"data": dataset.name, "data.sha256": dataset.sha256})
     click.echo(f"{out}: {accuracy(net, *held_out):.2%} of {len(held_out[1])} held-out images right, as saved (float16)")
 

@@ -77,15 +77,15 @@ class Classifier(Module):
 
     def describe_images(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(features (N, hidden[-1]), class probabilities (N, classes)) of images (N, H, W), both float32."""
-        rows = self.rows(images)
+        rows, device = self.rows(images), self.head.weight.device
         features = np.empty((len(rows), self.config.hidden[-1]), np.float32)
         probabilities = np.empty((len(rows), self.config.classes), np.float32)
         with no_grad(), self.evaluating():
             for start in range(0, len(rows), CHUNK):
                 part = slice(start, start + CHUNK)
-                h = self.body(Tensor(rows[part]))
-                features[part] = h.data
-                probabilities[part] = softmax(self.head(h)).data
+                h = self.body(Tensor(rows[part]).to(device))
+                features[part] = h.to("cpu").data
+                probabilities[part] = softmax(self.head(h)).to("cpu").data
         return features, probabilities
 
 
@@ -97,7 +97,7 @@ def save_classifier(path: str | Path, net: Classifier, notes: dict[str, str]) ->
     with np.errstate(over="ignore"):  # found in the next line
         arrays = {name: array.astype(np.float16) for name, array in net.state_dict().items()}
     if wrong := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
-        raise DataError(f"{wrong[0]} has values beyond float16 (65504) or none at all; train with a smaller --lr")
+        raise DataError(f"{wrong[0]} has values beyond float16 (65504) or none at all: there is nothing worth keeping")
     net.load_state_dict({name: array.astype(np.float32) for name, array in arrays.items()})
     checkpoint.save(path, arrays, {"kind": KIND, "config": json.dumps(dataclasses.asdict(net.config)), **notes})
 

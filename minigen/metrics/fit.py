@@ -41,7 +41,7 @@ def cross_entropy(logits: Tensor, labels: np.ndarray) -> Tensor:
     """-mean_n log softmax(logits_n)_{label_n} in nats. logits (N, classes), labels (N,)."""
     target = np.zeros(logits.shape, logits.dtype)
     target[np.arange(len(labels)), labels] = 1
-    return ops.sum(ops.log_softmax(logits) * target) * (-1 / len(labels))
+    return ops.sum(ops.log_softmax(logits) * Tensor(target).to(logits.device)) * (-1 / len(labels))
 
 
 def accuracy(net: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
@@ -50,16 +50,16 @@ def accuracy(net: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_classifier(images: np.ndarray, labels: np.ndarray, held_out: tuple[np.ndarray, np.ndarray], *,
-                   hidden: tuple[int, ...] = (512, 128), epochs: int = 30, seed: int = 0,
+                   hidden: tuple[int, ...] = (512, 128), epochs: int = 30, seed: int = 0, device: str = "cpu",
                    report: Callable[[Progress], None] = lambda progress: None) -> Classifier:
-    """A classifier of images (N, H, W) with labels (N,), its weights averaged over the last steps.
+    """A classifier of images (N, H, W) with labels (N,), trained on `device`, its weights averaged over the last steps.
 
     `held_out` (images, labels) is only looked at: `report` is told the accuracy there after each epoch. Raises
     DataError for labels that are no classes, UsageError for settings out of range.
     """
     classes = _check(images, labels, epochs)
     config = ClassifierConfig((images.shape[1], images.shape[2]), classes, hidden, seed=seed)
-    net, average = Classifier(config), Classifier(config)
+    net, average = Classifier(config).to(device), Classifier(config).to(device)
     loader = Loader(len(images), min(BATCH, len(images)), seed, drop_last=True)
     optimizer, schedule = Adam(net.parameters(), LR), Cosine(epochs * len(loader))
     ema, shift = EMA(net, average, AVERAGE), Shift(SHIFT)
@@ -67,7 +67,7 @@ def fit_classifier(images: np.ndarray, labels: np.ndarray, held_out: tuple[np.nd
         total = 0.0
         for indices in loader.epoch(epoch):
             moved = shift.apply(to_unit(images[indices]), Draws(seed, "classifier", indices, epoch))
-            loss = cross_entropy(net(Tensor(moved.reshape(len(moved), -1))), labels[indices])
+            loss = cross_entropy(net(Tensor(moved.reshape(len(moved), -1)).to(device)), labels[indices])
             loss.backward()
             optimizer.lr = LR * schedule(optimizer.steps)
             optimizer.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,11 +262,15 @@ def test_a_run_is_evaluated_from_the_command_line(gpu: str, command: Any) -> Non
     for row in range(3):
         images[labels == row, 2 * row:2 * row + 2] += 140
     np.savez("bars.npz", images=images, labels=labels)
-    assert command("features --data bars.npz --epochs 1")[0] == 0
+    learned = [command(f"features --data bars.npz --epochs 1 --device {device} --out {device}.safetensors")
+               for device in (gpu, "cpu")]
+    assert [code for code, _, _ in learned] == [0, 0]
+    accuracies = [re.search(r"accuracy ([0-9.]+)", out).group(1) for _, out, _ in learned]
+    assert float(accuracies[0]) == pytest.approx(float(accuracies[1]), abs=0.02)
     assert command("train vae --preset document --data bars.npz --epochs 1 --out run")[0] == 0
     found = {}
     for device in (gpu, "cpu"):
-        words = f"evaluate run -n 200 --data bars.npz --features bars-features.safetensors --device {device}"
+        words = f"evaluate run -n 200 --data bars.npz --features {device}.safetensors --device {device}"
         code, _, err = command(words)
         assert (code, err) == (0, "")
         found[device] = json.loads(Path("run/evaluation.json").read_text())["vae"]["run"]
