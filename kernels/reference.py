@@ -253,7 +253,7 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     """y_i = ln sum_j e^(logits_ij) - logits_i,targets_i, in nats; 0 where the target is negative."""
     wide = logits.astype(np.float64)
     chosen = wide[np.arange(len(wide)), np.maximum(targets, 0)]
-    return np.where(targets >= 0, np.logaddexp.reduce(wide - chosen[:, None], axis=1), 0).astype(logits.dtype)
+    return np.where(targets >= 0, np.logaddexp.reduce(wide, axis=1) - chosen, 0).astype(logits.dtype)
 
 
 def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:

@@ -50,11 +50,13 @@ def set_threads(n: SupportsIndex) -> None:
 
 
 def threads_to_start(wanted: int | None = None) -> int:
-    """So many threads as are wanted, or else allowed, may work at something.
+    """So many threads as are wanted, or else allowed, may work at something; no more than there are processors.
 
     In a forked child it is 1: OpenMP, where Numba uses it, ends a child that starts threads again.
     """
-    return 1 if _forked else wanted or get_threads()
+    if _forked:
+        return 1
+    return min(operator.index(wanted), processors()) if wanted else get_threads()
 
 
 def _wanted(text: str | None) -> int:

@@ -53,6 +53,13 @@ def run(script, *arguments, **variables):
     return subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True)
 
 
+def test_no_more_threads_are_started_than_there_are_processors(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 3)
+    assert [threads.threads_to_start(n) for n in (1, 3, 4, 10**9)] == [1, 3, 3, 3]
+    with pytest.raises(TypeError, match="integer"):
+        threads.threads_to_start(2.5)
+
+
 SAY = """
 import threadpoolctl, minigen as mg
 pools = threadpoolctl.threadpool_info()

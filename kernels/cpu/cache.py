@@ -2,9 +2,9 @@
 
 Numba's own cache is a pickle next to the source. This one is one file an overload: a SHA-256 digest, then the
 pickled machine code. The name of the file is a digest of all that the code depends on: the function's byte
-code, the types, the processor, the versions, and the source of every module of this package, so that editing a
-formula recompiles the loops that call it. Whatever goes wrong - truncated or foreign content, a directory that
-cannot be written or that others can write - the kernel is compiled again and nothing is raised.
+code, the types, the processor, the versions, Numba's settings, and the source of every module of this package, so
+that editing a formula recompiles the loops that call it. Whatever goes wrong - truncated or foreign content, a
+directory that cannot be written or that others can write - the kernel is compiled again and nothing is raised.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 import numpy as np
 from numba.core.caching import _Cache
@@ -31,6 +32,8 @@ from numba.core.serialize import dumps
 __all__ = ["PrivateCache", "cache_directory"]
 
 _DIGEST = 32  # bytes of a SHA-256
+_SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML")
+"""Numba's, of those that an environment variable changes, which make other machine code."""
 
 
 def cache_directory() -> Path:
@@ -120,8 +123,9 @@ class PrivateCache(_Cache):
                 _write_atomically(path, dumps(data._reduce()))
 
     def _path(self, sig: Any, codegen: Any) -> Path:
-        versions = (sys.version, numba.__version__, np.__version__)
-        identity = repr((self._description, str(sig), codegen.magic_tuple(), versions))
+        versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
+        settings = [getattr(numba.config, name) for name in _SETTINGS]
+        identity = repr((self._description, str(sig), codegen.magic_tuple(), versions, settings))
         digest = hashlib.sha256(_source_stamp() + identity.encode()).hexdigest()
         return cache_directory() / f"{digest[:40]}.bin"
 

@@ -85,8 +85,12 @@ def _make_terms(dtype: np.dtype) -> tuple[Callable[..., Any], Callable[..., Any]
 
     @jit(CONTRACT)
     def log_total(x: Array) -> tuple[float, float]:
-        """(m, ln sum_j e^(x_j - m)) of a row, m its largest: apart, because their sum would lose digits."""
+        """(m, ln sum_j e^(x_j - m)) of a row: apart, because their sum would lose digits. m is the largest, or 0 where
+        that is infinite.
+        """
         high = largest(x)
+        if not np.isfinite(high):
+            high = x.dtype.type(0)
         return high, log(total_of(x, high))
 
     return exp, log_total

@@ -30,7 +30,7 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 MOST_BLOCKS_X = 2**31 - 1
 MOST_BLOCKS_Y = 65535
-MOST = 2**31 - 1024  # an int holds it, and the end of the tile that it is in
+MOST = 2**31 - 2**14  # an int holds it, and the end of the tile that it is in, and of empty slices of k behind it
 STATIC_SHARED_LIMIT = 48 * 1024
 """CUDA C++ Programming Guide, table "Technical specifications per compute capability": the same from 3.0 on."""
 

@@ -54,6 +54,8 @@ def matmul(
         if not (bias is activation is out is None) or accumulate or a.ndim < 2 or b.ndim < 2:
             raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}")
         return _stacks(_turned(a, transpose_a), _turned(b, transpose_b), rung)
+    if threads is not None and threads < 1:
+        raise ValueError(f"matmul: threads must be at least 1, got {threads}")
     dtype = device.require_float("matmul", a)
     chosen = _rung_named(BEST[dtype] if rung == "best" else rung)
     (m, k), (k_of_b, n) = (x.shape[::-1] if turn else x.shape for x, turn in ((a, transpose_a), (b, transpose_b)))

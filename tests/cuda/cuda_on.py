@@ -19,4 +19,4 @@ def on(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     monkeypatch.setattr(cuda_compile, "load", machine.load)
     monkeypatch.setattr(device, "empty", np.empty)
-    monkeypatch.setattr(device, "overlap", np.may_share_memory)
+    monkeypatch.setattr(device, "overlap", np.shares_memory)

@@ -118,6 +118,13 @@ def test_slices_come_with_small_tiles_and_leave_no_number_out(m, n, k):
     assert length * slices >= k and length % 8 == 0
 
 
+@pytest.mark.parametrize("processors", [1, 108, 132, 1000])
+def test_the_longest_k_has_all_slices_within_an_int(processors):
+    for k in range(MOST - 300, MOST + 1):
+        slices = slices_of(RUNGS["warp_tile"], 1, 1, k, processors=processors)
+        assert slices * ((k - 1) // 8 // slices + 1) * 8 < 2**31
+
+
 def test_macros_of_dtype_and_activation():
     naive, warp = RUNGS["naive"], RUNGS["warp_tile"]
     assert matmul_launch(naive, 1, 1, 1, PLAIN, PLAIN, np.dtype(np.float64)).defines == ("REAL=double",)

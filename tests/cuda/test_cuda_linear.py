@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from cuda_matmul_cases import assert_product, matrices
 from cuda_on import on
 
 from minigen.kernels import reference
+from minigen.kernels.cuda import device
 from minigen.kernels.cuda.launch import BEST, RUNGS, slices_of
 from minigen.kernels.cuda.linear import ACTIVATIONS, matmul
 
@@ -128,6 +130,20 @@ def test_every_rung_by_name(machine: Any, monkeypatch: Any, rung: str) -> None:
     assert_product(machine.numpy(matmul(machine.array(a), machine.array(b), rung=rung)), a, b, RUNGS[rung])
 
 
+def test_neighbours_that_do_not_overlap_are_told_apart() -> None:
+    memory = np.ones((8, 16), np.float32)
+
+    def placed(x: np.ndarray) -> Any:
+        return SimpleNamespace(shape=x.shape, strides=x.strides, size=x.size, dtype=x.dtype,
+                               data=SimpleNamespace(ptr=x.ctypes.data))
+
+    for a, b in ((memory[:, :8], memory[:, 8:]), (memory[::2], memory[1::2]), (memory[:, ::2], memory[::-1, 1::2]),
+                 (memory[:0], memory)):
+        assert not device.overlap(placed(a), placed(b))
+    for a, b in ((memory, memory[3:4, 5:6]), (memory[:, ::2], memory[:, 8:]), (memory.T, memory)):
+        assert device.overlap(placed(a), placed(b))
+
+
 X, Y = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
 
 
@@ -142,6 +158,7 @@ X, Y = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
     (dict(a=X, b=Y, activation="swish"), ValueError, "unknown activation 'swish'"),
     (dict(a=X, b=Y, activation="gate"), ValueError, "unknown activation 'gate'"),
     (dict(a=X, b=Y, accumulate=True), ValueError, "needs an `out`"),
+    (dict(a=X, b=Y, threads=0), ValueError, "threads must be at least 1, got 0"),
     (dict(a=X, b=Y, bias=np.ones(4, np.float32)), ValueError, r"`bias` of shape \(5,\) expected"),
     (dict(a=X, b=Y, out=np.ones((5, 3), np.float32)), ValueError, r"`out` of shape \(3, 5\) expected"),
     (dict(a=X, b=Y, out=np.ones((3, 5))), TypeError, "`out` of float32 expected"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_rows_agree_with_the_reference(machine: Any, monkeypatch: Any, name: str
         expected = getattr(reference, name)(*arrays, *rest)
         assert actual.dtype == dtype and actual.shape == expected.shape and np.isfinite(actual).all()
         np.testing.assert_allclose(actual, expected, atol=40 * np.finfo(dtype).eps, rtol=40 * np.finfo(dtype).eps)
+
+
+def test_the_cross_entropy_of_what_is_not_finite_is_the_definition_s(machine: Any, monkeypatch: Any) -> None:
+    on(machine, monkeypatch)
+    x = np.array(list(itertools.product((np.inf, -np.inf, np.nan, 2.0), repeat=3)), np.float32)
+    g, targets = np.ones(len(x), np.float32), np.arange(len(x)) % 3
+    for name, given in (("cross_entropy", [x, targets]), ("cross_entropy_grad", [g, x, targets])):
+        with np.errstate(all="ignore"):
+            expected = getattr(reference, name)(*given)
+        actual = machine.numpy(CUDA[name](*map(machine.array, given)))
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 NAMES = ("cross_entropy", "cross_entropy_grad", "normalise_rows_grad", "self_attention", "self_attention_grad")
+
+ODD = np.array(list(itertools.product((np.inf, -np.inf, np.nan, 2.0), repeat=3)))
+"""Rows with everything that is no number."""
 
 SHAPES = ((0, 3), (1, 1), (3, 5), (7, 65), (2, 129))
 
@@ -29,6 +33,9 @@ def cases(dtype: Any) -> Iterator[tuple[str, str, Callable[[Any], Any], list[np.
         yield "cross_entropy", what, lambda k, x, i: k.cross_entropy(x, i), [5 * normal(m, n), targets]
         yield ("cross_entropy_grad", what, lambda k, g, x, i: k.cross_entropy_grad(g, x, i),
                [normal(m), 5 * normal(m, n), targets])
+    odd, targets, ones = ODD.astype(dtype), np.arange(len(ODD)) % 3, np.ones(len(ODD), dtype)
+    yield "cross_entropy", "not finite", lambda k, x, i: k.cross_entropy(x, i), [odd, targets]
+    yield "cross_entropy_grad", "not finite", lambda k, g, x, i: k.cross_entropy_grad(g, x, i), [ones, odd, targets]
     for n, t, heads, d in ATTENTION:
         lengths = rng.integers(0, t + 1, n)
         lengths[:1] = t

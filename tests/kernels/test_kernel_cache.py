@@ -63,6 +63,17 @@ def test_cache_serves_and_survives_damage(tmp_path: Path) -> None:
     assert _run(tmp_path) == ""
 
 
+@pytest.mark.parametrize("setting", ["NUMBA_OPT=0", "NUMBA_BOUNDSCHECK=1", "NUMBA_LOOP_VECTORIZE=0"])
+def test_code_made_with_other_settings_is_not_taken(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run(tmp_path) == "unary"
+    with monkeypatch.context() as changed:
+        changed.setenv(*setting.split("="))
+        assert _run(tmp_path) == "unary"
+    assert _run(tmp_path) == ""
+
+
 def test_a_folder_that_cannot_be_used_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert _run(tmp_path / "file") == "unary"

@@ -24,12 +24,13 @@ def test_agrees_with_the_reference_in_every_layout(name: str, dtype: type) -> No
     for kernel, what, call, arrays in cases(dtype):
         if kernel != name:
             continue
-        expected = call(reference, *arrays)
+        with np.errstate(invalid="ignore"):
+            expected = call(reference, *arrays)
         for number in range(7 if arrays[0].size < 1000 else 1):
             given = [list(layouts(a))[number][1] for a in arrays]
             before = [np.copy(a) for a in given]
             actual = call(kernels, *given)
-            scale = RTOL[dtype] * max(1.0, float(abs(expected).max(initial=0.0)))
+            scale = RTOL[dtype] * max(1.0, float(abs(expected[np.isfinite(expected)]).max(initial=0.0)))
             assert_same(actual, expected, RTOL[dtype], scale)
             assert actual.flags.c_contiguous and actual.flags.writeable, what
             for a, b in zip(given, before, strict=True):

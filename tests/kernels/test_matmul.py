@@ -8,6 +8,7 @@ from kernel_cases import DTYPES, JIT
 from matmul_cases import ACTIVATIONS, OWN, SHAPES, assert_close, error_bound, matrix, oracle, strided
 
 from minigen.kernels import reference
+from minigen.kernels import threads as setting
 from minigen.kernels.cpu.matmul import RUNGS, matmul, small_matmul
 
 TRANSPOSED = [(False, False), (False, True), (True, False), (True, True)]
@@ -107,7 +108,10 @@ def test_what_is_not_finite_arrives(rung: str, dtype: type, rng: np.random.Gener
 
 @pytest.mark.skipif(not JIT, reason="NumPy adds in an order of its own")
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_bits_depend_on_neither_tiling_nor_threads(dtype: type, rng: np.random.Generator) -> None:
+def test_bits_depend_on_neither_tiling_nor_threads(
+    dtype: type, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setting, "processors", lambda: 8)
     for m, k, n in [(33, 300, 50), (64, 784, 128), (300, 65, 127), (8, 64, 200), (5, 600, 1)]:
         rungs = BIT_FOR_BIT if n > 1 else ("vector", "parallel", "best")  # a lone column is summed along k instead
         a, b, bias = matrix(rng, m, k, dtype), matrix(rng, k, n, dtype), matrix(rng, 1, n, dtype)[0]
@@ -175,6 +179,7 @@ def test_errors_say_what_was_expected() -> None:
         (ValueError, "needs an `out`", lambda: matmul(a, b, accumulate=True)),
         (ValueError, "overlaps", lambda: matmul(a, both[:3], out=both[2:4])),
         (ValueError, "threads must be at least 1, got 0", lambda: matmul(a, b, threads=0)),
+        (ValueError, "threads must be at least 1, got -1", lambda: matmul(a, b, threads=-1)),
     ]:  # fmt: skip
         with pytest.raises(error, match=match) as caught:
             call()
@@ -243,6 +248,17 @@ def test_stacks_that_do_not_match_are_refused() -> None:
         matmul(a, a)
     with pytest.raises(TypeError, match="float32 and float64"):
         matmul(a, np.ones((2, 4, 5)))
+    for count in (2, 0):
+        for dtype in ("i4", "i8", "u1", "?", "f2", "c8", ">f4"):
+            with pytest.raises(TypeError, match="float32 or float64 expected, the same for both"):
+                matmul(np.ones((count, 3, 4), dtype), np.ones((count, 4, 5), dtype))
+        x, y = np.ones((count, 3, 4), np.float32), np.ones((count, 4, 5), np.float32)
+        with pytest.raises(ValueError, match="unknown rung 'fast'"):
+            matmul(x, y, rung="fast")
+        with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+            matmul(x, y, threads=0)
+        with pytest.raises(ValueError, match="4 columns, 3 rows"):
+            matmul(x, y[:, :3])
     with pytest.raises(ValueError, match="matrices expected"):
         matmul(a, b[0], bias=np.ones(5, np.float32))
     with pytest.raises(ValueError, match="matrices expected"):

@@ -81,7 +81,7 @@ def matmul(
     if transpose_b:
         b = b.swapaxes(-1, -2)
     try:
-        (m, k), (k_of_b, n) = a.shape, b.shape
+        (m, k), (_, n) = a.shape, b.shape
     except ValueError:
         if not (bias is activation is out is None) or accumulate:
             raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}") from None
@@ -105,10 +105,7 @@ def matmul(
             ACTIVATIONS[activation], 0.0 if activation == "relu" else slope, True,
         ):  # fmt: skip
             return c
-    if k != k_of_b:
-        raise ValueError(f"matmul: shapes {(m, k)} and {(k_of_b, n)} do not match: {k} columns, {k_of_b} rows")
-    if (b.dtype is not dtype and b.dtype != dtype) or dtype not in _FLOATS:
-        raise TypeError(f"matmul: float32 or float64 expected, the same for both, got {dtype} and {b.dtype}")
+    _require_operands(a, b, rung, threads)
     if bias is not None:
         if bias.dtype is not dtype or bias.shape != (n,):
             _require("bias", bias, dtype, (n,))
@@ -118,8 +115,6 @@ def matmul(
             raise ValueError(f"matmul: unknown activation {activation!r}: use one of {_names(ACTIVATIONS)}")
         if activation == "relu":
             slope = 0.0
-    if threads is not None and threads < 1:
-        raise ValueError(f"matmul: threads must be at least 1, got {threads}")
     if out is None:
         if accumulate:
             raise ValueError("matmul: accumulate=True needs an `out` to add to")
@@ -167,6 +162,7 @@ def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:
     """The product of each matrix of a with its fellow of b."""
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"matmul: matrices expected, got shapes {a.shape} and {b.shape}")
+    _require_operands(a, b, rung, threads)
     (m, k), n = a.shape[-2:], b.shape[-1]
     if b.ndim == 2 and a.flags.c_contiguous:  # the same b for all: one tall product
         return matmul(a.reshape(math.prod(a.shape[:-1]), k), b, rung=rung, threads=threads).reshape(*a.shape[:-1], n)
@@ -176,7 +172,7 @@ def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:
     left = np.broadcast_to(a, (*leading, m, k)).reshape(count, m, k)
     right = np.broadcast_to(b, (*leading, *b.shape[-2:])).reshape(count, *b.shape[-2:])
     stack = out.reshape(count, m, n)
-    if rung == "best" and out.size and k == b.shape[-2] and a.dtype == b.dtype and m * n * k < PARALLEL_WORK:
+    if rung == "best" and out.size and m * n * k < PARALLEL_WORK:
         multiply_stacks(stack, left, right, BY_SIZE)
     else:
         for i in range(count):
@@ -189,6 +185,19 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def _names(known: Any) -> str:
     return ", ".join(name for name in known if name)
+
+
+def _require_operands(a: Array, b: Array, rung: str, threads: int | None) -> None:
+    """That there is a product of these, matrices or stacks, on this rung and so many threads."""
+    k, k_of_b = a.shape[-1], b.shape[-2]
+    if k != k_of_b:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not match: {k} columns, {k_of_b} rows")
+    if a.dtype != b.dtype or a.dtype not in _FLOATS:
+        raise TypeError(f"matmul: float32 or float64 expected, the same for both, got {a.dtype} and {b.dtype}")
+    if rung not in RUNGS:
+        raise ValueError(f"matmul: unknown rung {rung!r}: use one of {_names(RUNGS)}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"matmul: threads must be at least 1, got {threads}")
 
 
 def _require(name: str, x: Array, dtype: np.dtype, shape: tuple[int, ...]) -> None:
@@ -236,8 +245,6 @@ def _plain(rung: str, c: Array, a: Array, b: Array, bias: Array | None, accumula
             if bias is not None:
                 c += bias
         return
-    if rung not in _LOOPS:
-        raise ValueError(f"matmul: unknown rung {rung!r}: use one of {_names(RUNGS)}")
     if bias is not None:
         c[...] = c + bias if accumulate else bias
     elif not accumulate:

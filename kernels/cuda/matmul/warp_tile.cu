@@ -48,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) matmul(
     if (WARPS_DOWN == 1) {
         int slice = ((k - 1) / DEPTH / (int)gridDim.y + 1) * DEPTH;
         from = blockIdx.y * slice;
-        to = from + slice < k ? from + slice : k;  // the last slices may be empty
+        to = k - from > slice ? from + slice : k;  // the last slices may be empty
         c += (long long)blockIdx.y * m * c_row;
     }
 
