@@ -86,9 +86,17 @@ def _by_type(here: Kernel) -> Kernel:
     def kernel(first: Any, *others: Any, **settings: Any) -> Any:
         if isinstance(first, np.ndarray):
             return here(first, *others, **settings)
-        return getattr(on("gpu"), here.__name__)(first, *others, **settings)
+        return _there(first, here.__name__)(first, *others, **settings)
 
     return kernel  # type: ignore[return-value]
+
+
+def _there(x: Any, name: str) -> Any:
+    """The kernel of a name on the device where x, which is no NumPy array, is."""
+    if not hasattr(x, "strides"):
+        hint = ": pass its `data`" if hasattr(x, "requires_grad") else ""
+        raise TypeError(f"{name}: an array expected, got {type(x).__name__}{hint}")
+    return getattr(on("gpu"), name)
 
 
 def _unary(here: Kernel) -> Kernel:
@@ -96,34 +104,35 @@ def _unary(here: Kernel) -> Kernel:
 
     @functools.wraps(here)
     def kernel(x: Any) -> Any:
-        return here(x) if isinstance(x, np.ndarray) else getattr(on("gpu"), here.__name__)(x)
+        return here(x) if isinstance(x, np.ndarray) else _there(x, here.__name__)(x)
 
     return kernel  # type: ignore[return-value]
 
 
 @functools.wraps(_elementwise.leaky_relu)
 def leaky_relu(x: Any, slope: float) -> Any:
-    return (_elementwise if isinstance(x, np.ndarray) else on("gpu")).leaky_relu(x, slope)
+    return _elementwise.leaky_relu(x, slope) if isinstance(x, np.ndarray) else _there(x, "leaky_relu")(x, slope)
 
 
 @functools.wraps(_elementwise.gate)
 def gate(g: Any, x: Any, slope: float) -> Any:
-    return (_elementwise if isinstance(g, np.ndarray) else on("gpu")).gate(g, x, slope)
+    return _elementwise.gate(g, x, slope) if isinstance(g, np.ndarray) else _there(g, "gate")(g, x, slope)
 
 
 @functools.wraps(_elementwise.gelu_slope)
 def gelu_slope(g: Any, x: Any) -> Any:
-    return (_elementwise if isinstance(g, np.ndarray) else on("gpu")).gelu_slope(g, x)
+    return _elementwise.gelu_slope(g, x) if isinstance(g, np.ndarray) else _there(g, "gelu_slope")(g, x)
 
 
 @functools.wraps(_elementwise.bernoulli_nll)
 def bernoulli_nll(logit: Any, x: Any) -> Any:
-    return (_elementwise if isinstance(logit, np.ndarray) else on("gpu")).bernoulli_nll(logit, x)
+    here = isinstance(logit, np.ndarray)
+    return _elementwise.bernoulli_nll(logit, x) if here else _there(logit, "bernoulli_nll")(logit, x)
 
 
 @functools.wraps(_ladder.matmul)
 def matmul(a: Any, b: Any, **settings: Any) -> Any:
-    return (_ladder if isinstance(a, np.ndarray) else on("gpu")).matmul(a, b, **settings)
+    return (_ladder.matmul if isinstance(a, np.ndarray) else _there(a, "matmul"))(a, b, **settings)
 
 
 exp = _unary(_elementwise.exp)

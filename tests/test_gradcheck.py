@@ -7,7 +7,7 @@ import pytest
 
 import minigen as mg
 from minigen import ops
-from minigen.errors import MinigenError
+from minigen.errors import MinigenError, UsageError
 from minigen.gradcheck import GradcheckError, gradcheck
 
 SHAPE = (3, 4)
@@ -240,3 +240,11 @@ def test_another_seed_is_another_cotangent(scratch_op):
     for seed in (0, 0, 1):
         gradcheck(spy, np.ones(3), seed=seed)
     assert seen[0] == seen[1] != seen[2]
+
+
+def test_where_there_is_nothing_to_check_it_says_so(x):
+    for order in (0, -1, 2.5):
+        with pytest.raises(UsageError, match="expected a whole number of at least 1"):
+            gradcheck(ops.tanh, x, order=order)
+    with pytest.raises(UsageError, match="none of the 1 inputs is of floats"):
+        gradcheck(lambda n: ops.astype(n, dtype="float32"), np.arange(3))

@@ -559,3 +559,15 @@ def test_one_draw_survives_the_ends_of_the_uniforms(rng):
     noise = rng.standard_normal((2, 2, 3)).astype(np.float32)
     came = vae.one_draw(Tensor(np.full((2, 2), -5000, np.float32)), Tensor(uniform), Tensor(noise))
     np.testing.assert_array_equal(came.data[0], [noise[1, 0], noise[0, 1]])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_bytes_are_no_pixels(dtype):
+    """Taken as they are, 0 to 255 would give a Bernoulli loss that falls without end."""
+    x = np.full((2, 3), 200, dtype)
+    for given in (x, mg.tensor(x)):
+        for call in (lambda y: vae.bernoulli_nll(mg.tensor(np.zeros((2, 3), "f4")), y),
+                     lambda y: vae.gaussian_nll(mg.tensor(np.zeros((2, 3), "f4")), 0.0, y)):
+            with pytest.raises(mg.errors.DTypeError, match=f"x is {dtype}: expected floats"):
+                call(given)
+    assert float(vae.bernoulli_nll(mg.tensor(np.zeros((2, 3), "f4")), x > 0).item()) > 0

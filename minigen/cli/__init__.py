@@ -10,11 +10,15 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (`sys.argv` unless given) and return its exit code; nothing that went wrong is raised."""
+    import os
     import sys
 
     from .app import minigen
     from .failure import exit_code_of
 
+    for name in ("stdout", "stderr"):  # Python has none where the shell closed it, as `>&-` does
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         # Not minigen.main(), which has exit codes of its own for Ctrl-C and closed pipes.

@@ -18,6 +18,7 @@ from .options import (
     MNIST,
     Place,
     Whole,
+    data_of_run,
     data_options,
     device_option,
     hold_out,
@@ -176,6 +177,9 @@ def _real_images(source: str, data_dir: str | None, contestants: list[Contestant
         if not hasattr(contestant.model.config, "image_shape"):
             raise UsageError(f"{contestant.name} is a {contestant.model.kind}, which makes no images to evaluate")
         as_dataset(training, contestant.model, f"{contestant.name}: {training.name}")
+        if (data := data_of_run(contestant.folder)) and data["sha256"] != training.sha256:
+            click.echo(f"note: {contestant.name} was trained on other images ({data['name']}) than these "
+                       f"({training.name}): what it copied is not seen here")
     if held_out is None:
         click.echo("note: a file has no held-out images: a sixth stands for them, though the model was trained on it")
         return hold_out(training)

@@ -53,7 +53,7 @@ def _tell(error: BaseException | None) -> int:
             print(f"minigen: {_interrupted(error)}", file=sys.stderr)
             return INTERRUPTED
         case MemoryError():
-            _line("out of memory: take a smaller batch or fewer images")
+            _line("out of memory: take a smaller batch, a smaller model or fewer images")
             return 1
         case OSError():
             where = f"{error.filename}: " if error.filename else ""

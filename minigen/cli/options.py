@@ -16,8 +16,8 @@ from .suggest import Name, did_you_mean
 if TYPE_CHECKING:
     from ..data import Dataset
 
-__all__ = ["MNIST", "Place", "Positive", "Whole", "data_options", "device_option", "hold_out", "load_split",
-           "seed_option", "source_of_run", "text_options"]
+__all__ = ["MNIST", "Place", "Positive", "Whole", "data_of_run", "data_options", "device_option", "hold_out",
+           "load_split", "seed_option", "source_of_run", "text_options"]
 
 MNIST = "mnist"
 
@@ -147,13 +147,18 @@ def hold_out(dataset: Dataset) -> tuple[Dataset, Dataset]:
     return dataset.part(order[len(order) // 6:]), dataset.part(order[:len(order) // 6])
 
 
-def source_of_run(folder: Path) -> str:
-    """MNIST, unless the run's record tells of a file, whose place it does not: UsageError."""
+def data_of_run(folder: Path) -> dict[str, Any] | None:
+    """What a run was trained on; None where the folder has a model alone."""
     from ..training import RunFolder
 
-    if not RunFolder(folder).config.exists():  # a model without a run: MNIST, if the shape fits
+    return RunFolder(folder).read_record()["data"] if RunFolder(folder).config.exists() else None
+
+
+def source_of_run(folder: Path) -> str:
+    """MNIST, unless the run's record tells of a file, whose place it does not: UsageError."""
+    data = data_of_run(folder)
+    if data is None:  # a model without a run: MNIST, if the shape fits
         return MNIST
-    data = RunFolder(folder).read_record()["data"]
     if data["source"] in ("file", "array"):
         raise UsageError(f"{folder} was trained on {data['name']}: say where such images are with --data FILE")
     return MNIST

@@ -23,9 +23,10 @@ def new_run(name: str) -> Path:
 
 
 def latest_run(name: str) -> Path:
-    """The last that `new_run(name)` gave; CheckpointError where there is none."""
+    """The last that `new_run(name)` gave and that has a checkpoint; CheckpointError where there is none."""
     pattern = re.compile(re.escape(name) + r"(?:-(\d+))?$")
-    numbered = [(int(match[1] or 1), path) for path in list_runs() if (match := pattern.match(path.name))]
+    numbered = [(int(match[1] or 1), path) for path in list_runs()
+                if (match := pattern.match(path.name)) and any(path.glob("training*.safetensors"))]
     if not numbered:
         raise CheckpointError(f"no run {ROOT / name} to resume; name its folder with --out, or leave out --resume")
     return max(numbered)[1]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +97,11 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
     if augment:
         pipeline = Pipeline(*augment, seed=given["seed"] or 0)
     out = out or new_run(name)
-    if not resume:
-        RunFolder(out).require_free()
     reporter = make_reporter(quiet)
-    data, test = texts.load(kind, given, reporter) if kind in texts.KINDS else _load(given, reporter)
-    with announcing(reporter):
+    with _not_left_empty(out), announcing(reporter):
+        if not resume:
+            RunFolder(out).require_free()
+        data, test = texts.load(kind, given, reporter) if kind in texts.KINDS else _load(given, reporter)
         model = _build(kind, given, data)
         epochs, batch_size = _schedule(model, given, len(data))
         start = time.monotonic()
@@ -121,6 +123,18 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
         )
     _conclude(model, out, history.rows[-1], len(history), time.monotonic() - start)
     _suggest(kind, out, epochs, given, device)
+
+
+@contextlib.contextmanager
+def _not_left_empty(folder: Path) -> Iterator[None]:
+    """A folder that was made for a run which never began goes again."""
+    was_there = folder.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            with contextlib.suppress(OSError):  # it is not empty, or was never made
+                folder.rmdir()
 
 
 def _as_before(record: dict[str, Any], kind: str, out: Path, given: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Shift:
     pixels: int = 2
 
     def __post_init__(self) -> None:
-        _require(self.pixels >= 1, f"Shift: pixels = {self.pixels}", "a whole number from 1")
+        _require(isinstance(self.pixels, int) and self.pixels >= 1, f"Shift: pixels = {self.pixels}", "a whole number from 1")
 
     def apply(self, images: Images, draws: Draws) -> Images:
         """The changed images, new memory."""

@@ -90,6 +90,8 @@ def read_text(path: str | Path) -> str:
         raise DataError(f"{path}: has a zero byte at {text.index(chr(0))}, so it is binary; a text file is needed")
     if not text.strip():
         raise DataError(f"{path}: an empty text; nothing to learn from")
+    if len(set(text)) == 1:
+        raise DataError(f"{path}: every character is {text[0]!r}; nothing to learn from")
     return text
 
 

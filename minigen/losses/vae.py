@@ -33,7 +33,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError
 from ..tensor import Tensor, TensorLike
 
 __all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "importance_weighted",
@@ -79,10 +79,11 @@ def kl_normal_literal(mu: Tensor, sigma: Tensor, *, per_sample: bool = False) ->
 def bernoulli_nll(logits: Tensor, x: TensorLike, *, per_sample: bool = False) -> Tensor:
     """-log p(x|z) = -sum_i [x_i log p_i + (1 - x_i) log(1 - p_i)], p = sigmoid(logits)   (L_rec, 4.2.2).
 
-    Computed as softplus(logit) - x logit, finite for every logit. logits, x (N, pixels); x in [0, 1], which
-    is not checked here, and a likelihood in the strict sense for x in {0, 1}.
+    Computed as softplus(logit) - x logit, finite for every logit. logits, x (N, pixels); x in [0, 1], which is checked
+    of its type alone, and a likelihood in the strict sense for x in {0, 1}. DTypeError for whole numbers.
     """
     _same(logits, x, "logits", "x")
+    _no_integers(x)
     return _nats(ops.bernoulli_nll(logits, x), per_sample)
 
 
@@ -95,9 +96,10 @@ def gaussian_nll(mean: Tensor, log_var: Tensor | float, x: TensorLike, *, per_sa
     """-log N(x; mean, sigma^2) = sum_i 1/2 [(x_i - mean_i)^2 / sigma_i^2 + log sigma_i^2 + log 2 pi]   (L_rec, 4.2.2).
 
     mean, x (N, pixels); `log_var` of that shape, or one that broadcasts to it. The constant log 2 pi is kept: without
-    it the value would be no log-density. As a density it can be negative.
+    it the value would be no log-density. As a density it can be negative. DTypeError for x of whole numbers.
     """
     _same(mean, x, "mean", "x")
+    _no_integers(x)
     error = mean - x
     if not isinstance(log_var, Tensor):
         log_var = Tensor(log_var) if getattr(log_var, "ndim", 0) else float(log_var)
@@ -168,6 +170,14 @@ def _nats(terms: Tensor, per_sample: bool) -> Tensor:
     if not len(terms):
         raise ShapeError("a loss needs at least one sample, got an empty batch")
     return ops.sum(terms) * (1 / len(terms))
+
+
+def _no_integers(x: TensorLike) -> None:
+    """Bytes from 0 to 255 would give a loss without a lower bound."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and dtype.kind in "iu":
+        raise DTypeError(f"x is {dtype}: expected floats, pixels in [0, 1] for example, which minigen.data.to_unit(x) "
+                         "makes of bytes")
 
 
 def _same(a: Tensor, b: TensorLike, name_a: str, name_b: str) -> None:

@@ -20,8 +20,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,11 @@ from .history import History
 from .model import Trainable
 from .record import Record, checked_record, identity, require_same_run
 from .state import LoopState
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["RunFolder"]
 
@@ -90,13 +98,38 @@ class RunFolder:
         """Whether a run has begun here."""
         return any(path.exists() for path in (self.config, self.history, self.model, self.training))
 
+    def holds_checkpoint(self) -> bool:
+        """Whether there is something to resume."""
+        return any(path.exists() for path in (self.training, checkpoint.previous_path(self.training)))
+
     def require_free(self) -> None:
         """Raise unless a new run can begin here: OutputError, or UsageError where there is one already."""
         if self.holds_run():
-            raise UsageError(
-                f"{self.path} holds a run already: resume it (--resume), name another folder (--out), or delete it"
-            )
+            what, resume = "holds a run already", "resume it (--resume), "
+            if not self.holds_checkpoint():
+                what, resume = "holds a run that stopped before its first checkpoint", ""
+            raise UsageError(f"{self.path} {what}: {resume}name another folder (--out), or delete it")
         self.require_writable()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no other process may train in this folder, if it exists: two would overwrite each other's files.
+
+        UsageError where another one does already. Where the system knows no such locks, nothing is asked.
+        """
+        with contextlib.ExitStack() as stack:
+            if fcntl is not None and self.path.is_dir():
+                handle = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, handle)  # which lets go as well
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UsageError(
+                        f"{self.path}: another process trains in it; wait for its end, or name another folder (--out)"
+                    ) from None
+                except OSError:  # a file system without locks
+                    pass
+            yield
 
     def require_writable(self) -> None:
         """Raise OutputError unless files can be made here: known now, not after an hour of training."""
@@ -155,7 +188,7 @@ class RunFolder:
         return state, history, recovered.notice
 
     def _recover(self) -> Recovered:
-        if not self.training.exists() and not checkpoint.previous_path(self.training).exists():
+        if not self.holds_checkpoint():
             raise CheckpointError(
                 f"{self.path}: stopped before its first checkpoint, nothing to resume; delete it and start anew"
             )

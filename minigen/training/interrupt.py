@@ -1,13 +1,18 @@
-"""Ctrl-C without loss: the first one asks the loop to stop at the end of its step, the second one stops at once."""
+"""Ctrl-C without loss: the first one asks the loop to stop at the end of its step, a later one stops at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 __all__ = ["Interrupt"]
+
+_TWICE = 1.0
+"""Seconds within which a second SIGINT is the first one again: a key that bounced, or a shell and a wrapper that both
+pass it on."""
 
 
 class Interrupt:
@@ -15,6 +20,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self._first = 0.0
         self._before: Any = None
 
     def __enter__(self) -> Self:
@@ -31,6 +37,8 @@ class Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if not self.requested:
+            self.requested, self._first = True, now
+        elif now - self._first > _TWICE:
             raise KeyboardInterrupt
-        self.requested = True

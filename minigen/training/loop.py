@@ -10,6 +10,7 @@ import operator
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -107,11 +108,16 @@ def train(
     run = _Run(model, data, test, loader, epochs, seed, reporter, checkpoint_seconds, state, controllers, compile,
                doctor)
     try:
-        if out is not None:
-            run.open(RunFolder(Path(out)), resume)
-        # A diverging run says so itself, and in one line.
-        with Interrupt() as interrupt, np.errstate(all="ignore"):
-            return run.go(interrupt)
+        with ExitStack() as stack:
+            if out is not None:
+                folder = RunFolder(Path(out))
+                if not resume:
+                    folder.require_free()
+                stack.enter_context(folder.held())
+                run.open(folder, resume)
+            # A diverging run says so itself, and in one line.
+            with Interrupt() as interrupt, np.errstate(all="ignore"):
+                return run.go(interrupt)
     finally:
         controllers.detach()
         reporter.end()
@@ -169,7 +175,6 @@ class _Run:
         )
         self.folder = folder
         if not resume:
-            folder.require_free()
             folder.write_record(record)
             self.state.run = identity(record)
             return

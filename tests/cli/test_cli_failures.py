@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,26 @@ def test_usage_that_depends_on_data_and_runs(fails, run, tmp_path):
     quick = ["--data", str(images), "--epochs", "1", "--batch-size", "16"]
     main(["train", "gan", "--preset", "document", *quick, "--out", "gan"])
     fails(2, "gan is a gan, which has no encoder: try minigen sample gan", "reconstruct", "gan")
+
+
+def test_a_run_that_never_began_leaves_no_folder_and_is_not_resumed(fails, run, tmp_path):
+    np.save("bad.npy", np.full((40, 6, 6), np.nan, np.float32))
+    fails(3, "NaN", "train", "vae", "--data", "bad.npy", "--out", "new")
+    assert not Path("new").exists()
+    quick = ["train", "vae", "--data", str(tmp_path / "images.npz"), "--batch-size", "16", "--set", "hidden=8"]
+    assert main([*quick, "--epochs", "1"]) == 0
+    Path("runs/vae-default-2").mkdir()
+    shutil.copy("runs/vae-default/config.json", "runs/vae-default-2")
+    fails(2, "vae-default-2 holds a run that stopped before its first checkpoint: name another folder (--out)",
+          *quick, "--out", "runs/vae-default-2")  # fmt: skip
+    assert main([*quick, "--epochs", "2", "--resume"]) == 0
+    assert len(Path("runs/vae-default/history.csv").read_text().splitlines()) == 3
+
+
+def test_closed_streams_are_no_failure(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["gradcheck", "tanh"]) == 0 and main(["gradcheck", "tahn"]) == 2
 
 
 @pytest.mark.parametrize(

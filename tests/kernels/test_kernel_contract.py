@@ -10,6 +10,7 @@ import pytest
 from kernel_cases import ELEMENTWISE, OPTIMIZERS, RANDOM, REDUCTIONS
 from row_cases import NAMES as ROWS
 
+import minigen as mg
 from minigen import kernels
 from minigen.kernels import reference, scalar, scalar64, scalar_random
 
@@ -57,3 +58,12 @@ def test_kernels_import_neither_minigen_nor_numba_outside_cpu() -> None:
             assert not name.startswith("minigen"), path
             assert len(name) - len(name.lstrip(".")) <= depth, path
             assert not name.startswith("numba") or "cpu" in path.parts, path
+
+
+def test_what_is_no_array_is_refused_by_name() -> None:
+    for name, rest in (("exp", ()), ("softmax", ()), ("matmul", ([1.0],)), ("leaky_relu", (0.1,)), ("gate", ([1.0], 0.1)),
+                       ("gelu_slope", ([1.0],)), ("bernoulli_nll", ([1.0],))):
+        with pytest.raises(TypeError, match=f"{name}: an array expected, got list"):
+            getattr(kernels, name)([1.0, 2.0], *rest)
+        with pytest.raises(TypeError, match=f"{name}: an array expected, got Tensor: pass its `data`"):
+            getattr(kernels, name)(mg.tensor([1.0]), *rest)

@@ -12,7 +12,7 @@ from minigen import checkpoint
 from minigen.data import Dataset
 from minigen.errors import CheckpointError, DataError, UsageError
 from minigen.models import GAN, VAE
-from minigen.training import Interrupted, RunFolder, Silent, train
+from minigen.training import Interrupted, RunFolder, Silent, interrupt, train
 from minigen.training.history import TIMING
 
 EPOCHS, BATCH = 3, 16  # 50 images: 4 batches an epoch, the last of 2
@@ -117,7 +117,35 @@ def test_an_interrupted_run_says_where_and_leaves_pictures(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_interrupt_stops_at_once(tmp_path):
+def test_two_interrupts_in_a_moment_are_one(tmp_path):
+    class Twice(Silent):
+        def step(self, done):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run("fake", tmp_path / "run", report=Twice())
+    assert RunFolder(tmp_path / "run").holds_checkpoint()
+
+
+def test_only_one_process_trains_in_a_folder(whole, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+
+    class Another(StopAt):
+        def step(self, done):
+            with pytest.raises(UsageError, match="run: another process trains in it; wait for its end"):
+                run("fake", folder.path, resume=True)
+            super().step(done)
+
+    with pytest.raises(Interrupted):
+        run("fake", folder.path, report=Another(7, "interrupt"))
+    run("fake", folder.path, resume=True)
+    assert_same_run(whole["fake"], folder.path)
+
+
+def test_a_later_interrupt_stops_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(interrupt, "_TWICE", -1.0)
+
     class Twice(Silent):
         def step(self, done):
             signal.raise_signal(signal.SIGINT)
