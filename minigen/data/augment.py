@@ -24,7 +24,8 @@ class Shift:
     pixels: int = 2
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.pixels, int) and self.pixels >= 1, f"Shift: pixels = {self.pixels}", "a whole number from 1")
+        whole = isinstance(self.pixels, int) and self.pixels >= 1
+        _require(whole, f"Shift: pixels = {self.pixels}", "a whole number from 1")
 
     def apply(self, images: Images, draws: Draws) -> Images:
         """The changed images, new memory."""

@@ -61,8 +61,9 @@ def test_kernels_import_neither_minigen_nor_numba_outside_cpu() -> None:
 
 
 def test_what_is_no_array_is_refused_by_name() -> None:
-    for name, rest in (("exp", ()), ("softmax", ()), ("matmul", ([1.0],)), ("leaky_relu", (0.1,)), ("gate", ([1.0], 0.1)),
-                       ("gelu_slope", ([1.0],)), ("bernoulli_nll", ([1.0],))):
+    rest_of = {"exp": (), "softmax": (), "matmul": ([1.0],), "leaky_relu": (0.1,), "gate": ([1.0], 0.1),
+               "gelu_slope": ([1.0],), "bernoulli_nll": ([1.0],)}  # fmt: skip
+    for name, rest in rest_of.items():
         with pytest.raises(TypeError, match=f"{name}: an array expected, got list"):
             getattr(kernels, name)([1.0, 2.0], *rest)
         with pytest.raises(TypeError, match=f"{name}: an array expected, got Tensor: pass its `data`"):

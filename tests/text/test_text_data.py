@@ -66,7 +66,8 @@ def test_tinyshakespeare_comes_from_a_folder_the_cache_or_the_network(tmp_path, 
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"", "an empty text"), (b"aaaa", "every character is 'a'"), (b" \n\t ", "an empty text"), (b"\x89PNG\r\n\x1a\n\x00", "not UTF-8"),
+    (b"aaaa", "every character is 'a'"),
+    (b"", "an empty text"), (b" \n\t ", "an empty text"), (b"\x89PNG\r\n\x1a\n\x00", "not UTF-8"),
     (b"abc\0def", "zero byte at 3"), ("caf\xe9".encode("latin-1"), "not UTF-8 .byte 0xe9 at 3."),
 ])
 def test_what_is_no_text_is_one_clear_error(tmp_path, content, message):
