@@ -91,7 +91,12 @@ def op(forward: Callable[..., Array] | None = None, *, mutates: tuple[int, ...] 
     """
     if forward is None:
         return lambda function: op(function, mutates=mutates)
-    operation = OPS[forward.__name__] = Op(forward, mutates)
+    operation = Op(forward, mutates)
+    count = 1
+    while operation.name in OPS:  # somebody's own tanh, beside the engine's, or a cell that runs again
+        count += 1
+        operation.name = f"{forward.__name__}_{count}"
+    OPS[operation.name] = operation
     return operation
 
 

@@ -92,7 +92,7 @@ class Number:
     def _join(self, sign: str, other: Any, compute: Any, swap: bool = False) -> Any:
         if not isinstance(other, int | float | Number):
             return NotImplemented
-        mine, theirs = self.text, other.text if isinstance(other, Number) else repr(other)
+        mine, theirs = self.text, other.text if isinstance(other, Number) else _literal(other)
         left, right = (theirs, mine) if swap else (mine, theirs)
         value = other.value if isinstance(other, Number) else other
         return Number(f"({left} {sign} {right})", compute(value, self.value) if swap else compute(self.value, value),
@@ -129,6 +129,12 @@ class Number:
     def __floordiv__(self, other: Any) -> Any:
         return self._join("//", other, lambda a, b: a // b)
 
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._join("//", other, lambda a, b: a // b, swap=True)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._join("%", other, lambda a, b: a % b, swap=True)
+
     def __mod__(self, other: Any) -> Any:
         return self._join("%", other, lambda a, b: a % b)
 
@@ -140,6 +146,12 @@ class Number:
 
     def __neg__(self) -> Number:
         return Number(f"(-{self.text})", -self.value, self.ledger)
+
+    def __pos__(self) -> Number:
+        return self
+
+    def __abs__(self) -> Number:
+        return Number(f"abs({self.text})", abs(self.value), self.ledger)
 
     def __lt__(self, other: Any) -> Any:
         return self._ask("<", other, lambda a, b: a < b)
@@ -159,19 +171,24 @@ class Number:
     def __ne__(self, other: Any) -> Any:
         return self._ask("!=", other, lambda a, b: a != b)
 
-    __hash__ = object.__hash__
-
     def __bool__(self) -> bool:
         return self.ledger.branch(f"bool({self.text})", bool(self.value))
 
-    def _frozen(self) -> Any:
+    def _frozen(self, *_: Any, **__: Any) -> Any:
         raise GraphError(f"{self.ledger.where()}: the number {self.text} may change from step to step, and here it "
                          "becomes a constant: use arithmetic or comparisons on it, or compute it outside the step")
 
-    __float__ = __int__ = __index__ = _frozen
+    __float__ = __int__ = __index__ = __round__ = __format__ = __array__ = __hash__ = _frozen
 
     def __repr__(self) -> str:
         return f"Number({self.text} = {self.value!r})"
+
+
+def _literal(x: float) -> str:
+    """A Python number as source; also one of NumPy's that is a float, whose name the source need not know."""
+    if isinstance(x, float):
+        return repr(float(x)) if math.isfinite(x) else f'float("{float(x)}")'
+    return repr(int(x))
 
 
 class HostNumber:

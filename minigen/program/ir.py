@@ -28,7 +28,7 @@ class Value:
     `kind` is "argument", "state" (memory that outlives a step: a live Tensor's), "constant" or "result". `array` is
     a constant's content. `base` is the value whose memory this one shows, for a view; with `offset`, it is the part
     of a flat `base` from that element on. `parts` are those of a flat value. `ordered` is False where the elements
-    do not lie row by row.
+    do not lie row by row. `shared` is True of a state whose memory another tensor has too, so that it must stay there.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Value:
     offset: int | None = None
     parts: list[Value] = field(default_factory=list)
     ordered: bool = True
+    shared: bool = False
 
     @property
     def root(self) -> Value:

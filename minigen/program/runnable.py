@@ -54,16 +54,20 @@ class Runnable:
         self._bind = self._compiled(interpret)
         self._step: Callable[..., Any] | None = None
         self._structure = self._numbered()
-        self._called: list[Any] = []  # what the step was last called with
+        states = {id(p.tensor) for parts, _ in self._states for p in parts}
+        self._looked_at = [(t, t.data.shape) for t in watch.tensors.values() if id(t) not in states]
+        self._called: list[Any] | None = None  # what the step was last called with
 
     def fits(self, numbers: list[float]) -> bool:
         """Whether this program is the right one for the world as it is."""
         if not self._holds():
             return False
         if not self._stays():
-            if any(t.device != self.device for t, _ in self._data):
+            if any(t.device != self.device or _kind(t.data) != _kind(data) for t, data in self._data):
                 return False
             self._step = None
+        if any([t.data.shape != shape for t, shape in self._looked_at]):
+            return False
         return self._guard is None or self._guard(*numbers, *self._read())
 
     def why(self) -> str:
@@ -90,7 +94,7 @@ class Runnable:
 
     def arguments(self) -> list[Any]:
         """What the source's `step` would be called with now, on the arrays and numbers of the last call."""
-        if not self._called:
+        if self._called is None:
             raise GraphError("this program has not run yet: call the step once")
         return [*self._called, *self._read()]
 
@@ -183,6 +187,11 @@ def _tools(device: str) -> tuple[Any, Any]:
     from . import cuda, graph
 
     return cuda.emit, graph
+
+
+def _kind(array: Array) -> tuple[Any, ...]:
+    """What a program depends on of its state, beside the numbers."""
+    return array.shape, array.dtype, array.flags.c_contiguous
 
 
 def _unmoved(pairs: list[tuple[Tensor, Array]]) -> Callable[[], bool]:

@@ -19,7 +19,7 @@ _MAIN = '''
 
 if __name__ == "__main__":
     # One step, from the state and on the arguments that were saved beside this file. To go through it line by line:
-    # python -m pdb {name}, then b step and c.
+    # python -m pdb {name}, then b {line} and c.
     from {memory} import Arena
     from minigen.program.save import load
 
@@ -36,12 +36,15 @@ def save(program: Runnable, path: Path) -> None:
     constants and the arguments of the next step, if it were called as the last was. Raises OutputError."""
     names = [v.name for v in program.emitted.outputs]
     there = ', "gpu"' if program.device == "gpu" else ""
-    text = program.emitted.source.rstrip() + _MAIN.format(name=path.name, size=program.plan.size, results=names,
-                                                          memory=program.memory.__name__, device=there)
+    text = program.emitted.source.rstrip() + _MAIN.format(
+        name=path.name, size=program.plan.size, results=names, memory=program.memory.__name__, device=there,
+        line=min(program.emitted.lines, default=1),
+    )
     arguments = [v.name for v in program.program.arguments] + list(program.program.ledger.reads)
     arrays: dict[str, Any] = {f"state/{name}": a for name, a in program.state().items()}
     arrays |= {f"constant/{name}": a for name, a in program.emitted.constants.items()}
-    arrays |= {f"argument/{name}": a for name, a in zip(arguments, program.arguments(), strict=True)}
+    arrays |= {f"{'argument' if is_array(a) else 'number'}/{name}": a
+               for name, a in zip(arguments, program.arguments(), strict=True)}
     arrays = {name: to_device(a, "cpu") if is_array(a) else a for name, a in arrays.items()}
     try:
         path.write_text(text, encoding="utf-8")
@@ -60,8 +63,8 @@ def load(path: str, device: str = "cpu") -> dict[str, dict[str, Array]]:
         for key in arrays.files:
             kind, _, name = key.partition("/")
             array = arrays[key]
-            if kind == "argument":
-                found[kind][name] = array if array.ndim else array.item()
+            if kind in ("argument", "number"):
+                found["argument"][name] = array.item() if kind == "number" else array
             else:
                 found[kind][name] = to_device(array, device)
     return found

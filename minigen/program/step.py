@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,8 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
 
     Arguments are arrays or Tensors, numbers, and structures of them, or objects that hold them, such as a module;
     results are tensors, numbers and structures of them.
-    Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
+    Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs. What Python or
+    NumPy reads from a tensor's `.data` inside the step goes unseen, and is as it was at the trace.
     Raises GraphError where the step does what a program cannot do again; the message names the line.
     """
     return CompiledStep(function)
@@ -61,19 +63,25 @@ class CompiledStep:
         self._interpret = interpret  # run loops as plain Python: for tests and for pdb
         self._by_key: dict[Any, list[Runnable]] = {}
         self._pending: dict[Any, Traced] = {}  # traces that captured arrays, to be held against a second one
-        self._watch: Watch | None = None
+        self._lock = threading.RLock()  # a program has one memory to work in
         functools.update_wrapper(self, function)
 
     def __get__(self, owner: Any, cls: type | None = None) -> Any:
         """As a decorator of a method: one compiled step for each object."""
         if owner is None:
             return self
-        name = f"_compiled_{self.function.__name__}"
-        if mode.hooks and name not in vars(owner):  # see __call__; and a step that is traced must not change its owner
-            return self.function.__get__(owner, cls)
-        if name not in vars(owner):
-            vars(owner)[name] = CompiledStep(self.function.__get__(owner, cls), self._interpret)
-        return vars(owner)[name]
+        name = f"_compiled_{self.function.__name__}_{id(self)}"
+        found = vars(owner).get(name)
+        if found is None or found.function.__self__ is not owner:  # that of the object which this one is a copy of
+            bound = self.function.__get__(owner, cls)
+            if mode.hooks:  # see __call__; and a step that is traced must not change its owner
+                return bound
+            found = vars(owner)[name] = CompiledStep(bound, self._interpret)
+        return found
+
+    def __reduce__(self) -> Any:
+        """A copy, or what comes back from a file, makes its programs anew."""
+        return CompiledStep, (self.function, self._interpret)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if mode.hooks:  # somebody, another trace for one, looks at every operation: there they are
@@ -82,17 +90,19 @@ class CompiledStep:
         numbers: list[float] = []
         key = (mode.recording, tuple([_signature(a, arrays, numbers) for a in args]),
                tuple([(k, _signature(v, arrays, numbers)) for k, v in kwargs.items()]) if kwargs else ())
-        for program in self._by_key.get(key, ()):
-            if program.fits(numbers):
-                return program.run(arrays, numbers)
-        made = self._traced(key, args, kwargs)
-        return made.run(arrays, numbers) if isinstance(made, Runnable) else made
+        with self._lock:
+            for program in self._by_key.get(key, ()):
+                if program.fits(numbers):
+                    return program.run(arrays, numbers)
+            made = self._traced(key, args, kwargs)
+            return made.run(arrays, numbers) if isinstance(made, Runnable) else made
 
     @property
     def last(self) -> Runnable:
         """The program that was made last; GraphError before the first call."""
         if not self.programs:
-            raise GraphError("this step has no program yet: call it once")
+            again = "again: what it captured is held against a second call" if self._pending else "once"
+            raise GraphError(f"this step has no program yet: call it {again}")
         return self.programs[-1]
 
     @property
@@ -112,12 +122,19 @@ class CompiledStep:
         """The last program before and after the passes, as Graphviz dot text; with `path`, also as a PNG there."""
         return draw_program(self.last.traced, self.last.program, path)
 
+    def _forget(self, program: Runnable) -> None:
+        self.programs.remove(program)
+        self._by_key = {key: kept for key, programs in self._by_key.items()
+                        if (kept := [p for p in programs if p is not program])}
+
     def _traced(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function for real, and make its program."""
         if len(self.programs) >= _MOST_PROGRAMS:
-            why = self.programs[-1].why() if key in self._by_key else "the shapes, types or objects that it is given"
-            raise GraphError(f"this step has been traced {_MOST_PROGRAMS} times, the last time because of a change of "
-                             f"{why}. What moves at every step must be a minigen.host.HostNumber or an argument")
+            if key in self._by_key:
+                raise GraphError(f"this step has been traced {_MOST_PROGRAMS} times, the last time because of a change "
+                                 f"of {self.programs[-1].why()}. What moves at every step must be a "
+                                 "minigen.host.HostNumber or an argument")
+            self._forget(self.programs[0])  # arguments of so many shapes: the oldest goes
         watch = Watch(self.function, [x for x in leaves((args, kwargs)) if not (isinstance(x, Tensor) or is_array(x))])
         given = rebuilt((args, kwargs), lambda x: Tensor(x) if is_array(x) else x)
         traced = trace_step(self.function, watch, *given)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..autograd import Op, hook, mode
 from ..backend import Array, is_array, share_memory, to_device
@@ -91,7 +92,9 @@ class _Recorder:
         self._known: dict[int, Value] = {}  # by the address of the array object
         self._alive: list[Any] = []  # so that no address is used twice
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
+        self._shared = _shared([t.data for t in watch.tensors.values()])
         self.tensors: list[Tensor] = []  # arguments
+        self.twins: list[tuple[str, Array]] = []  # arguments whose memory is also another argument's or a state's
         self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
 
     def name(self, wish: str) -> str:
@@ -123,7 +126,9 @@ class _Recorder:
             return found
         if id(array) in self._state:
             name, tensor = self._state[id(array)]
-            return self.enter(name or "state", array, "state", tensor)
+            value = self.enter(name or "state", array, "state", tensor)
+            value.shared = id(array) in self._shared
+            return value
         where, _ = site()
         if any(id(base) in self._known or id(base) in self._state for base in _bases(array)):
             raise GraphError(f"{where}: an array that NumPy made of a tensor's .data enters an operation, in a step "
@@ -132,6 +137,16 @@ class _Recorder:
         value.array = np.array(to_device(array, "cpu"))
         self.captured.append(Captured.of(array, where))
         return value
+
+    def knows(self, array: Array) -> bool:
+        """Whether this array is an argument or a state."""
+        return id(array) in self._known or id(array) in self._state
+
+    def overwrites(self, array: Array) -> bool:
+        """Whether an operation has changed this memory."""
+        written = {v.root for i in self.instructions for v in i.writes}
+        return any(share_memory(array, other) for other in self._alive
+                   if is_array(other) and self._known.get(id(other)) in written)
 
     def called(self, array: Array) -> str:
         """The name of a tensor that was there before the step, by its array."""
@@ -143,9 +158,7 @@ class _Recorder:
             return False
         if not isinstance(data, np.ndarray) or data.tobytes() == content.tobytes():
             return True
-        written = {v.root for i in self.instructions for v in i.writes}
-        return any(share_memory(data, array) for array in self._alive
-                   if is_array(array) and self._known.get(id(array)) in written)
+        return self.overwrites(data)
 
     def __call__(self, operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], output: Tensor) -> None:
         where, optimizing = site()
@@ -203,6 +216,9 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
             if value.requires_grad:
                 raise GraphError(f"the argument {name!r} of a compiled step requires grad, and the program could not "
                                  "leave its gradient there: make it a Parameter that the step uses, or detach it")
+            if recorder.knows(value.data):  # given twice, or state as well: next time it may be another array
+                value = Tensor(value.data.view())
+                recorder.twins.append((name, value.data))
             arguments.append(recorder.enter(name, value.data, "argument"))
             recorder.tensors.append(value)
             return value
@@ -248,6 +264,19 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     return Traced(program, _plain_result(result), recorder.captured, undo)
 
 
+def _shared(arrays: list[Array]) -> set[int]:
+    """Those, by id, whose memory another one has a part of too."""
+    spans = sorted((*byte_bounds(a), id(a)) for a in arrays if isinstance(a, np.ndarray) and a.size)
+    found: set[int] = set()
+    end, last = 0, 0
+    for start, stop, key in spans:
+        if start < end:
+            found |= {key, last}
+        if stop > end:
+            end, last = stop, key
+    return found
+
+
 def _called(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
@@ -260,6 +289,10 @@ def _require_repeatable(step: str, watch: Watch, recorder: _Recorder,
             raise GraphError(f"{step}: the step changes the .data of {recorder.called(data)!r} by NumPy, which its "
                              "program could not do again: use an optimizer, or on the tensor t itself t.copy_(...) or "
                              "t[...] = ... inside mg.no_grad()")
+    for name, array in recorder.twins:
+        if recorder.overwrites(array):
+            raise GraphError(f"{step}: the argument {name!r} is the memory of another tensor that the step overwrites: "
+                             "pass a copy")
     if (place := watch.changed()) is not None:
         raise GraphError(f"{step}: the step itself changes {place} in Python, which its program could not do again: "
                          "return what you want to keep, and count outside the step or in a minigen.host.HostNumber")

@@ -8,6 +8,8 @@ that the code names by its content too: what NumPy computes of it enters the ste
 
 from __future__ import annotations
 
+import argparse
+import collections
 import dataclasses
 import dis
 import functools
@@ -29,6 +31,7 @@ __all__ = ["SIMPLE", "Watch", "digest"]
 
 SIMPLE = (int, float, complex, bool, str, bytes, type(None), np.dtype, np.generic, type, types.ModuleType,
           types.BuiltinFunctionType)
+_HOLDERS = (types.SimpleNamespace, argparse.Namespace)  # of the standard library, with attributes that are the user's
 _OWN = ("minigen.program", "minigen.autograd")  # what compiles is not what is compiled
 _CALLED = ("__call__", "forward")  # methods that code calls without naming them
 _SMALL = 1 << 16  # bytes of an array whose content is watched, some 20 us at every call
@@ -214,7 +217,11 @@ class Watch:
         elif isinstance(value, list | tuple | dict):
             items = list(value.items() if isinstance(value, dict) else enumerate(value))
             self._contents(value, value, items, name, fixed=isinstance(value, tuple))
-        elif not _is_foreign(type(value).__module__):
+        elif isinstance(value, collections.deque):
+            self._contents(value, value, list(enumerate(value)), name, fixed=False)
+        elif isinstance(value, set):
+            self._lengths.append((value, len(value), name))
+        elif isinstance(value, _HOLDERS) or not _is_foreign(type(value).__module__):
             self._attributes(value, name)
         elif hasattr(value, "__wrapped__"):  # another compiled step, a cached function
             self._visit(value.__wrapped__, name)
@@ -290,7 +297,7 @@ def _slots(cls: type) -> Sequence[str]:
 
 
 def _has_items(container: Any) -> bool:
-    return isinstance(container, list | dict | types.MappingProxyType)
+    return isinstance(container, list | dict | collections.deque | types.MappingProxyType)
 
 
 def _last_word(name: str) -> str:

@@ -38,7 +38,7 @@ def _can_join(members: list[Instruction]) -> bool:
     targets = [v for i in members for v in i.writes]
     gradients = [i.inputs[1] for i in members]
     return (len({v.root for v in targets}) == len(targets)
-            and all(v.kind == "state" and v.base is None and v.ordered and v.size for v in targets)
+            and all(v.kind == "state" and v.base is None and v.ordered and v.size and not v.shared for v in targets)
             and len({v.dtype for v in targets} | {g.dtype for g in gradients}) == 1
             and not {g.root for g in gradients} & {v.root for v in targets})
 
@@ -101,7 +101,7 @@ def _join_averages(program: Program, members: list[Instruction]) -> list[Instruc
         run = [of[p] for p in weights.parts if p in of]
         targets = [i.inputs[0] for i in run]
         if len(run) < len(weights.parts) or len(set(targets)) < len(run) or any(
-                v.kind != "state" or v.base is not None or not v.ordered for v in targets):
+                v.kind != "state" or v.base is not None or not v.ordered or v.shared for v in targets):
             continue
         average = flat(program, "average", targets)
         joined.append(Instruction("ema", (average, weights), run[0].attrs, [], (0,), "update", run[0].site,
