@@ -10,20 +10,24 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (`sys.argv` unless given) and return its exit code; nothing that went wrong is raised."""
+    import contextlib
     import os
     import sys
 
     from .app import minigen
     from .failure import exit_code_of
 
-    for name in ("stdout", "stderr"):  # Python has none where the shell closed it, as `>&-` does
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        # Not minigen.main(), which has exit codes of its own for Ctrl-C and closed pipes.
-        with minigen.make_context("minigen", words) as context:
-            minigen.invoke(context)
-    except BaseException as error:  # Ctrl-C too: each has its code
-        return exit_code_of(error)
-    return exit_code_of(None)
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        if sys.stdout is None:  # the shell closed it, as `>&-` does
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        if sys.stderr is None:
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        try:
+            # Not minigen.main(), which has exit codes of its own for Ctrl-C and closed pipes.
+            with minigen.make_context("minigen", words) as context:
+                minigen.invoke(context)
+        except BaseException as error:  # Ctrl-C too: each has its code
+            return exit_code_of(error)
+        return exit_code_of(None)

@@ -219,6 +219,9 @@ def test_new_and_latest_runs(tmp_path, monkeypatch):
         folder = tmp_path / "runs" / f"gan-default{number}"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
+        (folder / "training.safetensors").touch()
+    (tmp_path / "runs" / "gan-default-20").mkdir()
+    (tmp_path / "runs" / "gan-default-20" / "config.json").write_text("{}")  # which stopped before its first checkpoint
     assert str(new_run("gan-default")) == "runs/gan-default-3"
     assert str(latest_run("gan-default")) == "runs/gan-default-10"
     (tmp_path / "runs" / "gan-default-3").mkdir()
