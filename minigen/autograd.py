@@ -92,10 +92,8 @@ def op(forward: Callable[..., Array] | None = None, *, mutates: tuple[int, ...] 
     if forward is None:
         return lambda function: op(function, mutates=mutates)
     operation = Op(forward, mutates)
-    count = 1
     while operation.name in OPS:  # somebody's own tanh, beside the engine's, or a cell that runs again
-        count += 1
-        operation.name = f"{forward.__name__}_{count}"
+        operation.name += "_"
     OPS[operation.name] = operation
     return operation
 

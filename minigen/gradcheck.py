@@ -38,13 +38,11 @@ def gradcheck(f: Function, *inputs: TensorLike, order: int = 1, rtol: float = 1e
     is |analytic - numeric| / (1 + the largest |numeric| of that input). Raises GradcheckError, naming the order,
     the input and the entry, where it exceeds `rtol` or where a value is not finite. Stay off kinks: a finite
     difference across one measures nothing. UsageError where there is nothing to check: no order, or
-    inputs of which none is of floats.
+    no floats among the inputs.
     """
-    if not isinstance(order, int) or order < 1:
-        raise UsageError(f"gradcheck: order = {order!r}, expected a whole number of at least 1")
     points = [_double(x) for x in inputs]
-    if points and not _free(points):
-        raise UsageError(f"gradcheck: none of the {len(points)} inputs is of floats, so there is nothing to check")
+    if not isinstance(order, int) or order < 1 or (points and not _free(points)):
+        raise UsageError(f"gradcheck: order = {order!r}: expected a whole number from 1, and an input of floats")
     worst = 0.0
     for k in range(1, order + 1):
         worst = max(worst, _check(f, points, k, rtol, seed))

@@ -244,7 +244,7 @@ def test_another_seed_is_another_cotangent(scratch_op):
 
 def test_where_there_is_nothing_to_check_it_says_so(x):
     for order in (0, -1, 2.5):
-        with pytest.raises(UsageError, match="expected a whole number of at least 1"):
+        with pytest.raises(UsageError, match=f"order = {order}: expected a whole number from 1"):
             gradcheck(ops.tanh, x, order=order)
-    with pytest.raises(UsageError, match="none of the 1 inputs is of floats"):
+    with pytest.raises(UsageError, match="and an input of floats"):
         gradcheck(lambda n: ops.astype(n, dtype="float32"), np.arange(3))
