@@ -94,6 +94,7 @@ class _Recorder:
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
         self._shared = _shared([t.data for t in watch.tensors.values()])
         self.tensors: list[Tensor] = []  # arguments
+        self.made: list[tuple[Array, int, str, str]] = []  # results, their digest, what made them, and where
         self.twins: list[tuple[str, Array]] = []  # arguments whose memory is also another argument's or a state's
         self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
 
@@ -109,7 +110,7 @@ class _Recorder:
 
     def forget(self) -> None:
         """Let go of the arrays of the trace; the names go on."""
-        self._known, self._alive, self._state = {}, [], {}
+        self._known, self._alive, self._state, self.made = {}, [], {}, []
 
     def enter(self, wish: str, array: Array, kind: str, tensor: Tensor | None = None) -> Value:
         """Make a value known by its array."""
@@ -180,6 +181,8 @@ class _Recorder:
         if id(output.data) in self._known:
             return  # it gave back what it was given
         value = self.enter(operation.name, output.data, "result")
+        if isinstance(output.data, np.ndarray):
+            self.made.append((output.data, digest(output.data), operation.name, where))
         for x, source in zip(inputs, read, strict=True):
             if isinstance(x, Tensor) and share_memory(x.data, output.data):
                 value.base = source
@@ -289,6 +292,10 @@ def _require_repeatable(step: str, watch: Watch, recorder: _Recorder,
             raise GraphError(f"{step}: the step changes the .data of {recorder.called(data)!r} by NumPy, which its "
                              "program could not do again: use an optimizer, or on the tensor t itself t.copy_(...) or "
                              "t[...] = ... inside mg.no_grad()")
+    for array, made, name, where in recorder.made:
+        if digest(array) != made and not recorder.overwrites(array):
+            raise GraphError(f"{where}: the result of `{name}` was changed later through its .data by NumPy, which the "
+                             "program could not do again: use operations on the tensor itself")
     for name, array in recorder.twins:
         if recorder.overwrites(array):
             raise GraphError(f"{step}: the argument {name!r} is the memory of another tensor that the step overwrites: "
