@@ -18,7 +18,7 @@ import random
 import sys
 import types
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,6 +211,8 @@ class Watch:
         self._remember(value)
         if isinstance(value, random.Random | np.random.Generator | np.random.RandomState):
             self._note_dice(f"the random numbers of {name!r}", value)
+        elif isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+            self._note_dice(f"the iterator {name!r}", value)
         elif isinstance(value, functools.partial):
             for part in (value.func, value.args, value.keywords):
                 self._visit(part, name)
@@ -266,6 +268,11 @@ def _state(dice: Any) -> Any:
     """Where a source of random numbers is, to be compared."""
     if isinstance(dice, np.random.Generator):
         return _frozen(dice.bit_generator.state)
+    if isinstance(dice, types.GeneratorType):
+        frame = dice.gi_frame  # none at its end
+        return frame and (frame.f_lasti, repr(frame.f_locals))
+    if isinstance(dice, Iterator):
+        return repr(dice.__reduce__())
     return _frozen(dice.getstate() if hasattr(dice, "getstate") else dice.get_state())
 
 

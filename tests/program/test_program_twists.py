@@ -3,6 +3,7 @@
 import argparse
 import collections
 import copy
+import itertools
 import math
 import pickle
 import subprocess
@@ -272,3 +273,16 @@ def test_a_result_that_numpy_changes_is_an_error():
         with pytest.raises(GraphError, match="test_program_twists.*was changed later through its .data by NumPy"):
             mg.compile(step)(A)
     np.testing.assert_array_equal(w.data, 1)
+
+
+def counted():
+    n = 0
+    while True:
+        yield (n := n + 1)
+
+
+@pytest.mark.parametrize("numbers", [itertools.count(1), iter([1, 2, 3]), counted(), (n for n in range(9))])
+def test_an_iterator_that_the_step_advances_is_an_error(numbers):
+    next(numbers)
+    with pytest.raises(GraphError, match="the step draws from the iterator 'numbers'"):
+        mg.compile(lambda x: (x * next(numbers)).sum())(A)
