@@ -49,6 +49,8 @@ _PEAK_SECONDS = 0.004, 0.02  # of one call on one thread, and on more: starting 
 _ROUNDS = 201  # at most; many short ones, so that some are undisturbed
 _COPIED = 1 << 28, 1 << 31  # bytes that one call reads and writes, on one thread and on more, for the same reason
 _MEMORY = 3  # times the last cache
+_PAGE = 4096
+"""Bytes whose addresses a processor compares first: a load half a page off never waits for a store beside it."""
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,12 @@ def measure_bandwidth(
 
 def _copier(size: int, times: int) -> Callable[[], None]:
     """One thread's work: an array of `size` bytes copied so many times."""
-    source = np.arange(size, dtype=np.uint8)  # the low bytes: writing them brings the pages into being
-    target = np.zeros(size, np.uint8)
-    target += 1
+    pages = -(-size // _PAGE) * _PAGE
+    memory = np.ones(2 * pages + 2 * _PAGE, np.uint8)  # writing brings the pages into being
+    start = -memory.ctypes.data % _PAGE
+    source = memory[start : start + size]
+    source[:] = np.arange(size, dtype=np.uint8)  # the low bytes
+    target = memory[start + pages + _PAGE // 2 :][:size]
     stream_copy(target, source, 1)
     if not np.array_equal(target, source):
         raise ArithmeticError(f"the copy of {size} bytes differs from its source: nothing is timed")
