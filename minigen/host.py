@@ -132,11 +132,11 @@ class Number:
     def __rfloordiv__(self, other: Any) -> Any:
         return self._join("//", other, lambda a, b: a // b, swap=True)
 
-    def __rmod__(self, other: Any) -> Any:
-        return self._join("%", other, lambda a, b: a % b, swap=True)
-
     def __mod__(self, other: Any) -> Any:
         return self._join("%", other, lambda a, b: a % b)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._join("%", other, lambda a, b: a % b, swap=True)
 
     def __pow__(self, other: Any) -> Any:
         return self._join("**", other, lambda a, b: a**b)

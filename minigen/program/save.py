@@ -63,8 +63,8 @@ def load(path: str, device: str = "cpu") -> dict[str, dict[str, Array]]:
         for key in arrays.files:
             kind, _, name = key.partition("/")
             array = arrays[key]
-            if kind in ("argument", "number"):
-                found["argument"][name] = array.item() if kind == "number" else array
+            if kind == "number":
+                found["argument"][name] = array.item()
             else:
-                found[kind][name] = to_device(array, device)
+                found[kind][name] = array if kind == "argument" else to_device(array, device)
     return found

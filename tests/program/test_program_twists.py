@@ -122,9 +122,6 @@ def test_an_object_is_copied_with_its_compiled_step():
 
 def test_an_object_with_a_compiled_step_is_pickled():
     m = Base()
-    m.scale = 3.0
-    assert float(m.one(A)) == 63
-    m = Base()
     m.w = 2.0
     assert float(m.step(A)) == 42
     again = pickle.loads(pickle.dumps(m))

@@ -38,9 +38,14 @@ def _can_join(members: list[Instruction]) -> bool:
     targets = [v for i in members for v in i.writes]
     gradients = [i.inputs[1] for i in members]
     return (len({v.root for v in targets}) == len(targets)
-            and all(v.kind == "state" and v.base is None and v.ordered and v.size and not v.shared for v in targets)
+            and all(_may_move(v) and v.size for v in targets)
             and len({v.dtype for v in targets} | {g.dtype for g in gradients}) == 1
             and not {g.root for g in gradients} & {v.root for v in targets})
+
+
+def _may_move(v: Value) -> bool:
+    """Whether a tensor's memory may become a part of a flat one."""
+    return v.kind == "state" and v.base is None and v.ordered and not v.shared
 
 
 def _join_optimizer(program: Program, members: list[Instruction]) -> list[Instruction]:
@@ -100,8 +105,7 @@ def _join_averages(program: Program, members: list[Instruction]) -> list[Instruc
         of = {i.inputs[1]: i for i in members}
         run = [of[p] for p in weights.parts if p in of]
         targets = [i.inputs[0] for i in run]
-        if len(run) < len(weights.parts) or len(set(targets)) < len(run) or any(
-                v.kind != "state" or v.base is not None or not v.ordered or v.shared for v in targets):
+        if len(run) < len(weights.parts) or len(set(targets)) < len(run) or not all(map(_may_move, targets)):
             continue
         average = flat(program, "average", targets)
         joined.append(Instruction("ema", (average, weights), run[0].attrs, [], (0,), "update", run[0].site,
