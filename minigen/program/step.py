@@ -45,8 +45,7 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
 
     Arguments are arrays or Tensors, numbers, and structures of them, or objects that hold them, such as a module;
     results are tensors, numbers and structures of them.
-    Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs. What Python or
-    NumPy reads from a tensor's `.data` inside the step goes unseen, and is as it was at the trace.
+    Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
     Raises GraphError where the step does what a program cannot do again; the message names the line.
     """
     return CompiledStep(function)

@@ -6,8 +6,9 @@ import keyword
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.lib.array_utils import byte_bounds
 from ..autograd import Op, hook, mode
 from ..backend import Array, is_array, share_memory, to_device
 from ..errors import GraphError
-from ..host import Ledger, Number, plain, trace
+from ..host import Ledger, Number, forbid, plain, trace
 from ..tensor import Tensor
 from .ir import Instruction, Program, Value, leaves, like, plain_number
 from .watch import SIMPLE, Watch, digest
@@ -94,7 +95,6 @@ class _Recorder:
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
         self._shared = _shared([t.data for t in watch.tensors.values()])
         self.tensors: list[Tensor] = []  # arguments
-        self.made: list[tuple[Array, int, str, str]] = []  # results, their digest, what made them, and where
         self.twins: list[tuple[str, Array]] = []  # arguments whose memory is also another argument's or a state's
         self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
 
@@ -110,7 +110,7 @@ class _Recorder:
 
     def forget(self) -> None:
         """Let go of the arrays of the trace; the names go on."""
-        self._known, self._alive, self._state, self.made = {}, [], {}, []
+        self._known, self._alive, self._state = {}, [], {}
 
     def enter(self, wish: str, array: Array, kind: str, tensor: Tensor | None = None) -> Value:
         """Make a value known by its array."""
@@ -132,8 +132,8 @@ class _Recorder:
             return value
         where, _ = site()
         if any(id(base) in self._known or id(base) in self._state for base in _bases(array)):
-            raise GraphError(f"{where}: an array that NumPy made of a tensor's .data enters an operation, in a step "
-                             "that is being compiled: the program cannot see how. Use operations on the tensor itself")
+            raise GraphError(f"{where}: a part of a tensor's .data, taken before the step, enters an operation, in a "
+                             "step that is being compiled: the program cannot see how. Use operations on the tensor")
         value = self.enter("captured", array, "constant")
         value.array = np.array(to_device(array, "cpu"))
         self.captured.append(Captured.of(array, where))
@@ -181,8 +181,6 @@ class _Recorder:
         if id(output.data) in self._known:
             return  # it gave back what it was given
         value = self.enter(operation.name, output.data, "result")
-        if isinstance(output.data, np.ndarray):
-            self.made.append((output.data, digest(output.data), operation.name, where))
         for x, source in zip(inputs, read, strict=True):
             if isinstance(x, Tensor) and share_memory(x.data, output.data):
                 value.base = source
@@ -201,6 +199,30 @@ def _equation(operation: Op) -> str:
     """The first equation of an operation's docstring."""
     lines = (operation.__doc__ or "").strip().splitlines()
     return re.split(r",  dL|;|, [a-z]+ \(", lines[0])[0] if lines else operation.name
+
+
+_swapping = threading.Lock()
+
+
+@contextmanager
+def _data_guarded() -> Iterator[None]:
+    """While a step is traced, code outside minigen must not reach a tensor's `.data`: what NumPy and Python make of
+    it goes unrecorded."""
+    name = "data"
+    slot = vars(Tensor)[name]
+
+    def read(t: Tensor) -> Array:
+        if trace.ledger is not None and not sys._getframe(1).f_globals.get("__name__", "").startswith("minigen."):
+            forbid("the .data of a Tensor is used (t.shape and t.dtype tell of it, t.detach() shares its memory, and "
+                   "t.copy_(...) or t[...] = ... inside mg.no_grad() change it)")
+        return slot.__get__(t)
+
+    with _swapping:  # the class is every thread's
+        setattr(Tensor, name, property(read, slot.__set__))
+        try:
+            yield
+        finally:
+            setattr(Tensor, name, slot)
 
 
 def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Traced:
@@ -255,6 +277,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
         trace.ledger = ledger
         stack.callback(setattr, trace, "ledger", None)
         stack.enter_context(hook(recorder))
+        stack.enter_context(_data_guarded())
         result = function(*given[:len(args)], **dict(zip(kwargs, given[len(args):], strict=True)))
         outputs = _leaving(result, recorder)
         _require_repeatable(_called(function), watch, recorder, [(t, *held) for t, *held, _ in memory])
@@ -292,10 +315,6 @@ def _require_repeatable(step: str, watch: Watch, recorder: _Recorder,
             raise GraphError(f"{step}: the step changes the .data of {recorder.called(data)!r} by NumPy, which its "
                              "program could not do again: use an optimizer, or on the tensor t itself t.copy_(...) or "
                              "t[...] = ... inside mg.no_grad()")
-    for array, made, name, where in recorder.made:
-        if digest(array) != made and not recorder.overwrites(array):
-            raise GraphError(f"{where}: the result of `{name}` was changed later through its .data by NumPy, which the "
-                             "program could not do again: use operations on the tensor itself")
     for name, array in recorder.twins:
         if recorder.overwrites(array):
             raise GraphError(f"{step}: the argument {name!r} is the memory of another tensor that the step overwrites: "
