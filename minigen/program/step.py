@@ -69,6 +69,8 @@ class CompiledStep:
         """As a decorator of a method: one compiled step for each object."""
         if owner is None:
             return self
+        if isinstance(owner, type) or not hasattr(owner, "__dict__"):
+            return types.MethodType(self, owner)  # a class, or slots: there is no place for a step of its own
         name = f"_compiled_{self.function.__name__}_{id(self)}"
         found = vars(owner).get(name)
         if found is None or found.function.__self__ is not owner:  # that of the object which this one is a copy of

@@ -61,6 +61,7 @@ class Watch:
         self.tensors: dict[str, Tensor] = {}
         self._places: list[_Place] = []
         self._lengths: list[tuple[Any, int, str]] = []
+        self._sets: list[tuple[Any, frozenset[Any], str]] = []
         self._arrays: list[tuple[str, np.ndarray]] = []
         self._dice: list[tuple[str, Any, Any]] = []  # what random numbers are drawn from, and its state
         self._mentioned = dict.fromkeys(_CALLED)  # names in the visited code
@@ -98,6 +99,7 @@ class Watch:
 
         asked = [f"{at(place)} is {name(place.value)}" for place in self._places]
         asked += [f"len({called[id(c)]}) == {n}" for c, n, _ in self._lengths]
+        asked += [f"{name(there)} == {name(was)}" for there, was, _ in self._sets]
         asked += [f"{'' if t.requires_grad else 'not '}{name(t)}.requires_grad" for t in self.tensors.values()]
         asked += [f"{name(t)}.grad is {'' if t.grad is None else 'not '}None" for t in self.tensors.values()]
         asked += [f"{name(digest)}({name(array)}) == {content}" for _, array, content in self._small
@@ -125,7 +127,9 @@ class Watch:
             if len(container) != length:
                 return f"the length of {name!r}" if isinstance(container, list) else (
                     f"what there is in {name!r}" if name else "the attributes of the object whose method it is")
-        return next((f"the content of {name!r}" for name, array, was in self._small if digest(array) != was), None)
+        contents = ((name, there == was) for there, was, name in self._sets)
+        arrays = ((name, digest(array) == was) for name, array, was in self._small)
+        return next((f"the content of {name!r}" for name, same in (*contents, *arrays) if not same), None)
 
     def drawn(self) -> str | None:
         """The first source of random numbers that is no longer where it was."""
@@ -198,6 +202,8 @@ class Watch:
                 self._remember(value)
                 self.tensors[name] = value
             return
+        if isinstance(value, type):
+            self._class(value)
         if isinstance(value, (*SIMPLE, Number)) or id(value) in self._seen:
             return
         if is_array(value):
@@ -221,9 +227,11 @@ class Watch:
             self._contents(value, value, items, name, fixed=isinstance(value, tuple))
         elif isinstance(value, collections.deque):
             self._contents(value, value, list(enumerate(value)), name, fixed=False)
-        elif isinstance(value, set):
-            self._lengths.append((value, len(value), name))
-        elif isinstance(value, _HOLDERS) or not _is_foreign(type(value).__module__):
+        elif isinstance(value, set | frozenset):
+            self._sets.append((value, frozenset(value), name))
+            for item in value:
+                self._visit(item, name)
+        if isinstance(value, _HOLDERS) or not _is_foreign(type(value).__module__):
             self._attributes(value, name)
         elif hasattr(value, "__wrapped__"):  # another compiled step, a cached function
             self._visit(value.__wrapped__, name)
@@ -231,8 +239,7 @@ class Watch:
     def _attributes(self, value: Any, name: str) -> None:
         """Those of an object, and its class for what belongs to all of its kind."""
         fixed = _is_frozen(type(value))
-        if _is_users(type(value).__module__):
-            self._classes.update({cls: vars(cls) for cls in type(value).__mro__ if _is_users(cls.__module__)})
+        self._class(type(value))
         slots = [slot for cls in type(value).__mro__ for slot in _slots(cls) if hasattr(value, slot)]
         self._contents(value, None, [(slot, getattr(value, slot)) for slot in slots], name, fixed=fixed)
         if hasattr(value, "__dict__"):
@@ -241,6 +248,9 @@ class Watch:
             hidden = {d.slot for c in type(value).__mro__ for d in vars(c).values() if isinstance(d, HostNumber)}
             kept = [(k, v) for k, v in vars(value).items() if k not in hidden]
             self._contents(vars(value), vars(value), kept, name, fixed=fixed)
+
+    def _class(self, cls: type) -> None:
+        self._classes.update({c: vars(c) for c in cls.__mro__ if _is_users(c.__module__)})
 
     def _contents(self, container: Any, counted: Any, items: list[tuple[Any, Any]], name: str, *, fixed: bool) -> None:
         """Note the items that a container holds, whose number is that of `counted`, and visit them."""

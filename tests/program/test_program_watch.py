@@ -70,6 +70,24 @@ class Slotted:
     factor: float
 
 
+class Settings:
+    class Loss:
+        beta = 2.0
+
+    @classmethod
+    @mg.compile
+    def step(cls, x):
+        return x * cls.Loss.beta
+
+
+class Recipe(dict):
+    factor = 2.0
+
+    def __init__(self, **items):
+        super().__init__(**items)
+        self.shift = 1.0
+
+
 def setting(owner, name):
     return lambda value: setattr(owner, name, value)
 
@@ -79,11 +97,19 @@ def places():
     model, slotted = Model(), Slotted(Parameter(np.ones(3)), 2.0)
     setting_item = functools.partial(setitem, table := np.arange(3.0), 1)
     keyed = {Colour.RED: 2.0, Parameter: 1.0}
+    recipe, chosen = Recipe(scale=3.0), {1}
     return {
         "a global of another module": (lambda x: x * HELPERS.BETA, setting(HELPERS, "BETA"), 5.0),
         "a global of its function": (lambda x: HELPERS.scaled(x), setting(HELPERS, "BETA"), 5.0),
         "a global that a method reads": (model.step, setting(PLACE, "FACTOR"), 5.0),
         "a setting of a class": (model.step, setting(Model, "gain"), 5.0),
+        "a class within a class": (lambda x: x * Settings.Loss.beta, setting(Settings.Loss, "beta"), 5.0),
+        "a class as argument": (functools.partial(lambda cls, x: x * cls.beta, Settings.Loss),
+                                setting(Settings.Loss, "beta"), 5.0),
+        "an attribute of a dictionary": (lambda x: x * recipe["scale"] + recipe.shift, setting(recipe, "shift"), 5.0),
+        "an item of a dictionary of one's own": (lambda x: x * recipe["scale"], recipe.update, {"scale": 5.0}),
+        "its class": (lambda x: x * recipe.factor, setting(Recipe, "factor"), 5.0),
+        "what is in a set": (lambda x: x * 3 if 1 in chosen else x, lambda x: (chosen.add(x), chosen.remove(1)), 2),
         "a method": (model.step, setting(Model, "scaled"), lambda self, x: x * 7.0),
         "a function": (lambda x: helped(x), setting(PLACE, "helped"), lambda x: x * 9.0),
         "an object with slots": (lambda x: slotted.w * x * slotted.factor, setting(slotted, "factor"), 5.0),
@@ -99,7 +125,7 @@ def places():
 @pytest.mark.parametrize("name", places())
 def test_a_change_where_a_user_keeps_things_is_seen(name, monkeypatch):
     for owner, key in ((HELPERS, "BETA"), (PLACE, "FACTOR"), (PLACE, "TABLE"), (PLACE, "helped"), (Model, "gain"),
-                       (Model, "scaled")):
+                       (Model, "scaled"), (Settings.Loss, "beta"), (Recipe, "factor")):
         monkeypatch.setattr(owner, key, vars(owner)[key])
     function, change, value = places()[name]
     step = compiled(function)
@@ -113,6 +139,25 @@ def test_a_change_where_a_user_keeps_things_is_seen(name, monkeypatch):
     for _ in range(3):
         np.testing.assert_allclose(step(X).data, expected)
     assert len(step.programs) == 2
+
+
+def test_a_method_of_a_class_and_an_object_with_slots(monkeypatch):
+    np.testing.assert_array_equal(Settings.step(X).data, 2 * X)
+    monkeypatch.setattr(Settings.Loss, "beta", 3.0)
+    np.testing.assert_array_equal(Settings.step(X).data, 3 * X)
+    assert len(Settings.step.programs) == 2
+
+    class Scaled:
+        __slots__ = ("factor",)
+
+        @mg.compile
+        def step(self, x):
+            return x * self.factor
+
+    for factor in (2.0, 3.0):
+        scaled = Scaled()
+        scaled.factor = factor
+        np.testing.assert_array_equal(scaled.step(X).data, factor * X)
 
 
 def trained(net, optimizer, x):
