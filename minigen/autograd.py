@@ -20,6 +20,7 @@ Every operation, those of the backward pass and of the optimizers included, goes
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import threading
@@ -31,16 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import (
-    DEFAULT_DTYPE,
-    Array,
-    after_freeing,
-    as_array,
-    device_of,
-    is_array,
-    require_one_device,
-    retrying,
-)
+from .backend import DEFAULT_DTYPE, Array, after_freeing, as_array, device_of, is_array, require_one_device, retrying
 from .errors import DTypeError, GraphError, MinigenError, ShapeError, VersionError
 from .host import Number, plain, trace
 from .tensor import Tensor, TensorLike
@@ -259,9 +251,10 @@ def _constant(operation: Op, position: int, value: Any) -> Any:
         if _holds_tensors(value):
             raise DTypeError(f"{operation.name}: {_argument(operation, position)} is a {type(value).__name__} of "
                              "Tensors, through which no gradient would flow: join them with mg.stack or mg.concatenate")
-        array = value if is_array(value) else np.asarray(value)
-        if array.dtype.kind in "fiub":
-            return Tensor(array if is_array(value) else as_array(value))
+        with contextlib.suppress(ValueError):  # a list of lists of different lengths
+            array = value if is_array(value) else np.asarray(value)
+            if array.dtype.kind in "fiub":
+                return Tensor(array if is_array(value) else as_array(value))
     raise DTypeError(
         f"{operation.name}: {_argument(operation, position)} must be a Tensor, an array or a number, "
         f"got {type(value).__name__}"

@@ -3,20 +3,8 @@
 `exit_code` is what the command line returns for an error of that kind.
 """
 
-__all__ = [
-    "CheckpointError",
-    "DTypeError",
-    "DataError",
-    "DeviceError",
-    "DivergedError",
-    "GraphError",
-    "MinigenError",
-    "OutOfMemoryError",
-    "OutputError",
-    "ShapeError",
-    "UsageError",
-    "VersionError",
-]
+__all__ = ["CheckpointError", "DTypeError", "DataError", "DeviceError", "DivergedError", "GraphError", "MinigenError",
+           "OutOfMemoryError", "OutputError", "ShapeError", "UsageError", "VersionError"]
 
 
 class MinigenError(Exception):

@@ -19,7 +19,7 @@ from .check import product_fault
 from .device import Device
 from .ladder import Case
 from .machine import blas_threads
-from .timing import Timing, alternate, wall
+from .timing import Stopwatch, Timing, alternate, wall
 
 __all__ = ["BATCHES", "SIZES", "Comparison", "crossover", "measure_matmul", "measure_steps"]
 
@@ -116,8 +116,7 @@ def measure_matmul(
             gpu.get(result)
 
         with blas_threads(threads):
-            waiting = _waiting(gpu, clock)
-            yield _compared("matmul", size, cpu, gpu, run_cpu, run_gpu, transfer, first, seconds, clock, waiting)
+            yield _compared("matmul", size, cpu, run_cpu, run_gpu, transfer, first, seconds, _waiting(gpu, clock))
 
 
 def _bound(device: Device, a: Any, b: Any, out: Any, threads: int) -> Step:
@@ -138,12 +137,11 @@ def measure_steps(
         here, _ = make_step("cpu", batch)
         there, images = make_step("gpu", batch)
         first = _first(there, gpu, clock)
-        waiting = _waiting(gpu, clock)
 
         def transfer(images: Any = images) -> None:
             gpu.put(images)
 
-        found = _compared("step", batch, cpu, gpu, here, there, transfer, first, seconds, clock, waiting)
+        found = _compared("step", batch, cpu, here, there, transfer, first, seconds, _waiting(gpu, clock))
         yield dataclasses.replace(found, includes_transfer=True)
 
 
@@ -154,7 +152,7 @@ def _first(call: Step, gpu: Device, clock: Callable[[], float]) -> float:
     return clock() - start
 
 
-def _waiting(gpu: Device, clock: Callable[[], float]) -> Callable[[Step, int], float]:
+def _waiting(gpu: Device, clock: Callable[[], float]) -> Stopwatch:
     """A clock on the wall that waits for the GPU."""
     measure = wall(clock)
 
@@ -170,14 +168,13 @@ def _waiting(gpu: Device, clock: Callable[[], float]) -> Callable[[Step, int], f
 
 
 def _compared(
-    what: str, size: int, cpu: Device, gpu: Device, run_cpu: Step, run_gpu: Step, transfer: Step, first: float,
-    seconds: float, clock: Callable[[], float], stopwatch: Callable[[Step, int], float] | None = None,
+    what: str, size: int, cpu: Device, run_cpu: Step, run_gpu: Step, transfer: Step, first: float, seconds: float,
+    waiting: Stopwatch,
 ) -> Comparison:  # fmt: skip
     """The two devices have stopwatches of their own and disturb each other little, so they go one after the other."""
 
-    def timed(call: Step, watch: Callable[[Step, int], float]) -> Timing:
+    def timed(call: Step, watch: Stopwatch) -> Timing:
         return alternate({what: call}, seconds=seconds, stopwatch=watch)[what]
 
-    kernel = timed(run_gpu, stopwatch or gpu.stopwatch)
-    moved = timed(transfer, _waiting(gpu, clock))
+    kernel, moved = timed(run_gpu, waiting), timed(transfer, waiting)
     return Comparison(what, size, timed(run_cpu, cpu.stopwatch), kernel, moved, max(0.0, first - kernel.median))

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 
+from ..cpu.host import features, tile_for
 from ..cpu.limits import processor
-from ..cpu.matmul.host import features, tile_for
 from ..threads import processors
 
 __all__ = ["Cache", "blas_threads", "caches", "describe", "in_words", "last_cache"]

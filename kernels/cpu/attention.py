@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from .. import scalar, scalar64
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
+from .host import tile_for
 from .jit import CONTRACT, jit
-from .matmul.host import tile_for
 from .matmul.micro_kernel import FROM_C, FROM_ZERO, make_tile
 from .matmul.transpose import make_transpose
 

@@ -109,11 +109,9 @@ def require_dtype(name: str, dtype: np.dtype, known: Collection[np.dtype] = _FLO
 class Kernel(dict[np.dtype, Callable[..., Any]]):
     """One kernel for float32 and float64: `kernel[x.dtype](...)`, compiled when first looked up.
 
-    `make(dtype)` gives the loop in Python. `arguments` describes what it takes, a letter each: `a` for a
-    contiguous one-dimensional array of the dtype, `m` for such a matrix, `n` for such an array of int64, `d` for a
-    float64, `i` for an int64, `u` for a uint64. What is stored is the compiled entry point itself: it costs half of
-    Numba's dispatcher, and takes a read-only array without compiling a second time. The caller must pass what
-    `arguments` promises.
+    `make(dtype)` gives the loop in Python. `arguments` describes what it takes by the letters of `types_of`. What is
+    stored is the compiled entry point itself: it costs half of Numba's dispatcher, and takes a read-only array without
+    compiling a second time. The caller must pass what `arguments` promises.
     """
 
     def __init__(
@@ -136,9 +134,12 @@ class Kernel(dict[np.dtype, Callable[..., Any]]):
 
 
 def types_of(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
-    """The types that the letters describe."""
+    """The types that the letters stand for: `a` a contiguous vector, `c` a contiguous matrix, `m` any matrix,
+    `s` and `t` a stack of those, `n` a contiguous vector of int64, `d` a float64, `i` an int64, `u` a uint64.
+    """
     number, array = numba.from_dtype(dtype), numba.types.Array
-    types = {"a": array(number, 1, "C"), "m": array(number, 2, "C"), "n": array(numba.int64, 1, "C"),
+    types = {"a": array(number, 1, "C"), "c": array(number, 2, "C"), "m": array(number, 2, "A"),
+             "s": array(number, 3, "C"), "t": array(number, 3, "A"), "n": array(numba.int64, 1, "C"),
              "d": numba.float64, "i": numba.int64, "u": numba.uint64}  # fmt: skip
     return tuple(types[letter] for letter in arguments)
 

@@ -1,7 +1,7 @@
 """What this processor can do at most: multiply-adds in registers, and copies.
 
 These two loops are the roof that every other kernel stands under (`bench.roofline`). They share nothing with the
-kernels that are held against them but the words of `matmul.emit`, and they let go of Python's lock, so that threads
+kernels that are held against them but the words of `emit`, and they let go of Python's lock, so that threads
 run them side by side.
 """
 
@@ -18,8 +18,8 @@ from numba.core import config
 from numpy.typing import NDArray
 
 from .cache import PrivateCache
-from .matmul.emit import I64, Vectors, address_of, array_intrinsic
-from .matmul.host import tile_for
+from .emit import I64, Vectors, address_of, array_intrinsic
+from .host import tile_for
 
 __all__ = ["Chains", "chains_for", "processor", "stream_copy"]
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .matmul.emit import I64, Vectors, address_of, array_intrinsic
-from .matmul.host import tile_for
+from .emit import I64, Vectors, address_of, array_intrinsic
+from .host import tile_for
 
 __all__ = ["make_map"]
 

@@ -425,6 +425,8 @@ def _plan(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> _Plan:
         if not -ndim <= a < ndim:
             raise ValueError(f"axis {a} does not exist in an array of {ndim} axes")
     gone = sorted({a % ndim for a in axes})
+    if len(gone) < len(axes):
+        raise ValueError(f"axis {axis} names an axis twice")
     stay = [i for i in range(ndim) if i not in gone]
     first, end = (gone[0], gone[-1] + 1) if gone else (ndim, ndim)
     order = None

@@ -137,10 +137,10 @@ def _add_rows(target: Array, places: Array, values: Array) -> None:
             row[j] += value[j]
 
 
-_adding = Kernel("add_rows", "mnm", lambda dtype: _add_rows)
-_normalise_grad = Kernel("normalise_rows_grad", "mmdm", lambda dtype: _normalise_rows_grad)
-_cross_entropy = Kernel("cross_entropy", "mna", _make_cross_entropy)
-_cross_entropy_grad = Kernel("cross_entropy_grad", "amnm", _make_cross_entropy_grad)
+_adding = Kernel("add_rows", "cnc", lambda dtype: _add_rows)
+_normalise_grad = Kernel("normalise_rows_grad", "ccdc", lambda dtype: _normalise_rows_grad)
+_cross_entropy = Kernel("cross_entropy", "cna", _make_cross_entropy)
+_cross_entropy_grad = Kernel("cross_entropy_grad", "acnc", _make_cross_entropy_grad)
 
 
 def normalise_rows_grad(g: Array, x: Array, eps: float) -> Array:

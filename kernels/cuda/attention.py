@@ -86,8 +86,9 @@ def _require(name: str, qkv: Array, lengths: Array, heads: int) -> tuple[int, in
     device.require_float(name, qkv)
     if qkv.ndim != 3 or heads < 1 or qkv.shape[2] % (3 * heads):
         raise ValueError(f"{name}: qkv (N, T, 3 C), C a multiple of {heads} heads, expected, got {qkv.shape}")
-    if lengths.shape != qkv.shape[:1]:
-        raise ValueError(f"{name}: one number of keys for each of {len(qkv)} sequences expected, got {lengths.shape}")
+    if lengths.shape != qkv.shape[:1] or lengths.dtype.kind not in "iu":
+        raise ValueError(f"{name}: one number of keys for each of {len(qkv)} sequences expected, got "
+                         f"{lengths.shape} {lengths.dtype}")
     width, most = qkv.shape[2] // (3 * heads), MOST_WIDE[qkv.dtype.itemsize]
     if width > most:
         raise ValueError(f"{name}: heads {width} wide, at most {most} fit in {qkv.dtype}: use more heads")

@@ -89,7 +89,9 @@ def _axes(ndim: int, axis: Axes) -> tuple[int, ...]:
     axes = range(ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
     if wrong := [a for a in axes if not -ndim <= a < ndim]:
         raise ValueError(f"axis {wrong[0]} does not exist in an array of {ndim} axes")
-    return tuple(sorted({a % ndim for a in axes}))
+    if len(found := {a % ndim for a in axes}) < len(axes):
+        raise ValueError(f"axis {axis} names an axis twice")
+    return tuple(sorted(found))
 
 
 def _order(ndim: int, reduced: tuple[int, ...]) -> list[int]:

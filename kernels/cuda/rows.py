@@ -40,13 +40,13 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     logits (M, n), targets (M,) int64 below n, which is not checked here: that would wait for the GPU.
     """
     _require("cross_entropy", logits)
-    return _start("cross_entropy", targets.shape, logits, [logits, _wide(targets)])
+    return _start("cross_entropy", targets.shape, logits, [logits, _targets(logits, targets)])
 
 
 def cross_entropy_grad(g: Array, logits: Array, targets: Array) -> Array:
     """dL/dlogits_ij = g_i (softmax(logits_i)_j - [j = targets_i]), 0 where the target is negative; g (M,)."""
     _require("cross_entropy_grad", logits, g, targets.shape)
-    return _start("cross_entropy_grad", logits.shape, logits, [g, logits, _wide(targets)])
+    return _start("cross_entropy_grad", logits.shape, logits, [g, logits, _targets(logits, targets)])
 
 
 def add_rows(target: Array, places: Array, values: Array) -> None:
@@ -65,11 +65,14 @@ def add_rows(target: Array, places: Array, values: Array) -> None:
         device.add_at(target, places, values)
         return
     launch = reduction_launch(places.size, -(-n // REDUCTION_THREADS))
-    arrays = [target, device.contiguous(_wide(places)), device.contiguous(values)]
+    arrays = [target, device.contiguous(places.astype(np.int64, copy=False)), device.contiguous(values)]
     _run("add_rows", target.dtype, launch, [*arrays, np.int64(m), np.int64(n), np.int64(places.size)])
 
 
-def _wide(targets: Array) -> Array:
+def _targets(logits: Array, targets: Array) -> Array:
+    if targets.shape != logits.shape[:1] or targets.dtype.kind not in "iu":
+        raise ValueError(f"cross_entropy: {len(logits)} whole numbers expected as targets, got {targets.shape} "
+                         f"{targets.dtype}")
     return targets.astype(np.int64, copy=False)
 
 

@@ -118,8 +118,8 @@ class BytePairTokenizer:
         if size < 256:
             raise UsageError(f"a vocabulary of {size}: expected 256 or more, the number of bytes")
         words = Counter(_PARTS.findall(text))
-        parts = [list(_utf8(word)) for word in words]
-        counts, where = _count_pairs(parts, list(words.values()))
+        parts, weights = [list(_utf8(word)) for word in words], list(words.values())
+        counts, where = _count_pairs(parts, weights)
         queue = [(-count, pair) for pair, count in counts.items()]
         heapq.heapify(queue)
         merges: list[Pair] = []
@@ -127,7 +127,7 @@ class BytePairTokenizer:
             count, pair = heapq.heappop(queue)
             if counts[pair] != -count or count == 0:
                 continue  # an old entry: a newer one with the right count is in the queue
-            changed = _merge_everywhere(pair, 256 + len(merges), parts, list(words.values()), counts, where)
+            changed = _merge_everywhere(pair, 256 + len(merges), parts, weights, counts, where)
             merges.append(pair)
             for other in changed:
                 if counts[other] > 0:

@@ -10,27 +10,8 @@ from ..backend import to_device as moved
 from ..tensor import Tensor
 from .elementwise import log
 
-__all__ = [
-    "abs",
-    "add",
-    "astype",
-    "clip",
-    "div",
-    "equal",
-    "full_like",
-    "less",
-    "less_equal",
-    "maximum",
-    "minimum",
-    "mul",
-    "neg",
-    "not_equal",
-    "pow",
-    "sign",
-    "sub",
-    "to_device",
-    "where",
-]
+__all__ = ["abs", "add", "astype", "clip", "div", "equal", "full_like", "less", "less_equal", "maximum", "minimum",
+           "mul", "neg", "not_equal", "pow", "sign", "sub", "to_device", "where"]
 
 
 @op

@@ -27,7 +27,9 @@ def _normalised(ndim: int, axis: Axes) -> tuple[int, ...]:
     axes = range(ndim) if axis is None else axis if isinstance(axis, Sequence) else (axis,)
     if wrong := [a for a in axes if not -ndim <= a < ndim]:
         raise ShapeError(f"axis {wrong[0]} does not exist in a tensor of {ndim} axes")
-    return tuple(a % ndim for a in axes)
+    if len(found := {a % ndim for a in axes}) < len(axes):
+        raise ShapeError(f"axis {axis} names an axis of {ndim} twice")
+    return tuple(sorted(found))
 
 
 def _keep(t: Tensor, x: Tensor, axis: Axes) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 from ..host import Number
 from ..kernels.cuda.coefficients import BY_KERNEL
 from ..kernels.cuda.translate import Translator
-from .cuda_loops import PRELUDE, Kernel, Written, write_kernels
+from .cuda_loops import PRELUDE, Kernel, write_kernels
 from .emit import Emitted, Emitter, is_odd, numbers_in, tuple_of
 from .ir import Instruction, Program, Value, read_values
 from .passes.memory import Plan
@@ -58,7 +58,6 @@ class DeviceEmitter(Emitter):
         super().__init__(program, plan)
         self.translator = Translator()
         self.kernels: dict[str, str] = {}  # name by text
-        self.loop_names: dict[Written, str] = {}
         self.slots: dict[str, int] = {}  # place in `numbers` by the expressions that stand there
         self.formats = ""  # of `numbers`: d for float64, Q for an unsigned word
         self.scratch = 0

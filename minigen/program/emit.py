@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend import Array
 from ..host import Number
-from .ir import Instruction, Program, Value, read_values, rows_of
+from .ir import Instruction, Program, Value, leaves, read_values, rows_of
 from .loops import Written, write_loop
 from .passes.memory import INTO, VIEWS, Plan
 
@@ -94,9 +94,8 @@ class Emitter:
     # Memory -------------------------------------------------------------------------------------------------
 
     def _bind_state(self, v: Value) -> None:
-        key = v.name
-        self.state[key] = v
-        self.bound.append(f'{v.name} = state["{key}"]  # {v.dtype} {v.shape}')
+        self.state[v.name] = v
+        self.bound.append(f'{v.name} = state["{v.name}"]  # {v.dtype} {v.shape}')
         self.named.add(v)
 
     def _bind_constants(self, overwritten: set[Value]) -> None:
@@ -296,10 +295,4 @@ def tuple_of(items: list[str]) -> str:
 
 def numbers_in(structure: Any) -> list[Number]:
     """The host numbers in a structure of tuples, lists and dicts."""
-    if isinstance(structure, Number):
-        return [structure]
-    if isinstance(structure, tuple | list):
-        return [n for item in structure for n in numbers_in(item)]
-    if isinstance(structure, dict):
-        return numbers_in(list(structure.values()))
-    return []
+    return [x for x in leaves(structure) if isinstance(x, Number)]

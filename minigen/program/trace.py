@@ -20,7 +20,7 @@ from ..backend import Array, is_array, share_memory, to_device
 from ..errors import GraphError
 from ..host import Ledger, Number, forbid, plain, trace
 from ..tensor import Tensor
-from .ir import Instruction, Program, Value, leaves, like, plain_number
+from .ir import Instruction, Program, Value, leaves, like, plain_number, rebuilt
 from .watch import SIMPLE, Watch, digest
 
 __all__ = ["Captured", "Traced", "site", "trace_step"]
@@ -279,7 +279,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
         stack.enter_context(hook(recorder))
         stack.enter_context(_data_guarded())
         result = function(*given[:len(args)], **dict(zip(kwargs, given[len(args):], strict=True)))
-        outputs = _leaving(result, recorder)
+        outputs = rebuilt(result, lambda x: _leaving(x, recorder))
         _require_repeatable(_called(function), watch, recorder, [(t, *held) for t, *held, _ in memory])
         gradients = [(t, None if t.grad is None else recorder.value(t.grad))
                      for t, g in before.values() if t.grad is not g]
@@ -287,7 +287,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     program = Program(_called(function), recorder.instructions, arguments, outputs, gradients,
                       accumulating, ledger, recorder.name)
     recorder.forget()
-    return Traced(program, _plain_result(result), recorder.captured, undo)
+    return Traced(program, rebuilt(result, plain), recorder.captured, undo)
 
 
 def _shared(arrays: list[Array]) -> set[int]:
@@ -338,24 +338,11 @@ def _argument_names(function: Callable[..., Any], args: tuple[Any, ...], kwargs:
 
 
 def _leaving(result: Any, recorder: _Recorder) -> Any:
-    """The structure that the step returns, with Values for Tensors."""
+    """What a step returns, as the program has it: a Value for a Tensor."""
     if isinstance(result, Tensor):
         return recorder.value(result)
-    if isinstance(result, tuple | list):
-        return like(result, [_leaving(item, recorder) for item in result])
-    if isinstance(result, dict):
-        return {key: _leaving(item, recorder) for key, item in result.items()}
     if isinstance(result, (*SIMPLE, Number)):
         return result
     raise GraphError("a compiled step returns tensors, numbers, and tuples, lists and dicts of them, not "
                      f"{'plain arrays' if is_array(result) else type(result).__name__}, today's for ever")
 
-
-def _plain_result(result: Any) -> Any:
-    if isinstance(result, Number):
-        return plain(result)
-    if isinstance(result, tuple | list):
-        return like(result, [_plain_result(item) for item in result])
-    if isinstance(result, dict):
-        return {key: _plain_result(item) for key, item in result.items()}
-    return result

@@ -15,8 +15,8 @@ from kernel_cases import JIT
 
 from minigen.kernels import scalar
 from minigen.kernels.cpu import elementwise
+from minigen.kernels.cpu.host import features
 from minigen.kernels.cpu.jit import CONTRACT, jit
-from minigen.kernels.cpu.matmul.host import features
 from minigen.kernels.cpu.on_vectors import make_map
 
 NAMES = ("erf", "exp", "gelu", "log", "sigmoid", "softplus", "tanh")

@@ -15,11 +15,13 @@ from kernel_cases import JIT
 from matmul_cases import matrix
 
 from minigen.kernels.cpu.cache import cache_directory
-from minigen.kernels.cpu.matmul import host, matmul
+from minigen.kernels.cpu import host
+from minigen.kernels.cpu.matmul import matmul
 
 CHECK = """
 import numpy as np
-from minigen.kernels.cpu.matmul import host, matmul
+from minigen.kernels.cpu import host
+from minigen.kernels.cpu.matmul import matmul
 rng = np.random.default_rng(1)
 print(*host.tile_for(np.dtype(np.float32))[:3])
 for dtype, bound in [(np.float32, 1e-4), (np.float64, 1e-12)][:DTYPES]:

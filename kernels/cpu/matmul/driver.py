@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..host import Tile
 from ..jit import CONTRACT, jit, jit_part
 from .dot import DOT_ROWS, make_dot
 from .epilogue import LEAKY, make_epilogue
-from .host import Tile
 from .micro_kernel import FROM_BIAS, FROM_C, make_tile
 from .pack import ALONG, make_packer
 from .transpose import make_copy, make_transpose

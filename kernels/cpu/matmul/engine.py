@@ -7,17 +7,16 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from .. import jit
+from ..host import tile_for
 from ..indirect import compiled_address
 from ..team import NOBODY, one_at_a_time, team_for
 from .driver import buffer_size, make_product
 from .epilogue import ACTIVATIONS
-from .host import tile_for
 from .parallel import make_sharing
 from .whole import make_stack, make_whole
 
@@ -42,26 +41,9 @@ class Engine(NamedTuple):
     no_bias: Array
 
 
-def signature(arguments: str, dtype: np.dtype) -> tuple[Any, ...]:
-    """The types that the letters stand for: `c` a contiguous matrix, `m` any matrix, `s` and `t` a stack of those,
-    `a` a contiguous vector, `i` an int64, `d` a float64.
-    """
-    number = numba.from_dtype(dtype)
-    types = {
-        "a": numba.types.Array(number, 1, "C"),
-        "c": numba.types.Array(number, 2, "C"),
-        "m": numba.types.Array(number, 2, "A"),
-        "s": numba.types.Array(number, 3, "C"),
-        "t": numba.types.Array(number, 3, "A"),
-        "i": numba.int64,
-        "d": numba.float64,
-    }
-    return tuple(types[letter] for letter in arguments)
-
-
 def entry_point(dispatcher: Any, arguments: str, dtype: np.dtype) -> Callable[..., Any]:
-    """What Python calls, compiled for the types that the letters of `signature` stand for."""
-    return jit.entry_point(dispatcher, signature(arguments, dtype))
+    """What Python calls, compiled for the types that the letters of `types_of` stand for."""
+    return jit.entry_point(dispatcher, jit.types_of(arguments, dtype))
 
 
 @functools.cache
@@ -90,7 +72,7 @@ class _Engines(dict[tuple[np.dtype, int], Engine]):
         dtype, threads = key
         product, _, worker = _product(dtype)
         compiled = isinstance(product, Dispatcher)
-        address = compiled_address(product, signature(_PRODUCT, dtype)) if compiled else 0
+        address = compiled_address(product, jit.types_of(_PRODUCT, dtype)) if compiled else 0
         (fork, team), by = (NOBODY, 0) if threads == 1 else (team_for(threads), worker())
         whole = entry_point(_whole(dtype), _WHOLE, dtype)
         if team:

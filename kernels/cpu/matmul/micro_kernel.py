@@ -22,8 +22,8 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from .emit import I64, Vectors, address_of, array_intrinsic
-from .host import Tile
+from ..emit import I64, Vectors, address_of, array_intrinsic
+from ..host import Tile
 
 __all__ = ["FROM_BIAS", "FROM_C", "FROM_ZERO", "make_tile"]
 

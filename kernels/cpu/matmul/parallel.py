@@ -14,10 +14,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..host import Tile
 from ..indirect import make_handover, make_indirect
 from ..jit import EXACT, jit_part
 from ..team import call_fork, make_worker
-from .host import Tile
 
 __all__ = ["make_sharing"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from .emit import I64, Vectors, address_of, array_intrinsic
+from ..emit import I64, Vectors, address_of, array_intrinsic
 
 __all__ = ["make_copy", "make_transpose"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...host import Number
-from ..ir import Instruction, Program, Value
+from ..ir import Instruction, Program, Value, leaves
 
 __all__ = ["fold_constants"]
 
@@ -37,15 +37,9 @@ def fold_constants(program: Program) -> None:
 
 
 def _is_constant(i: Instruction) -> bool:
-    if i.name in _RANDOM or isinstance(i.op, str) or _moves((i.inputs, list(i.attrs.values()))):
+    if i.name in _RANDOM or isinstance(i.op, str) or any(isinstance(x, Number) for x in leaves((i.inputs, i.attrs))):
         return False
     return i.name == "full_like" or all(v.kind == "constant" for v in i.reads)
-
-
-def _moves(x: Any) -> bool:
-    if isinstance(x, tuple | list):
-        return any(map(_moves, x))
-    return isinstance(x, Number)
 
 
 def _evaluate(i: Instruction) -> None:
