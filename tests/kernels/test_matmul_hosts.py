@@ -14,8 +14,8 @@ import pytest
 from kernel_cases import JIT
 from matmul_cases import matrix
 
-from minigen.kernels.cpu.cache import cache_directory
 from minigen.kernels.cpu import host
+from minigen.kernels.cpu.cache import cache_directory
 from minigen.kernels.cpu.matmul import matmul
 
 CHECK = """
