@@ -93,7 +93,7 @@ def _by_type(here: Kernel) -> Kernel:
 
 def _there(x: Any, name: str) -> Any:
     """The kernel of a name on the device where x, which is no NumPy array, is."""
-    if not hasattr(x, "strides"):
+    if isinstance(x, np.generic) or not hasattr(x, "strides"):
         hint = ": pass its `data`" if hasattr(x, "requires_grad") else ""
         raise TypeError(f"{name}: an array expected, got {type(x).__name__}{hint}")
     return getattr(on("gpu"), name)

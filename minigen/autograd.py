@@ -395,7 +395,7 @@ def _seed(output: Tensor, cotangent: TensorLike | None) -> Tensor:
     """dL/d(output) as a Tensor: `cotangent`, or one for an output of one element."""
     if not output.requires_grad:
         raise GraphError("this tensor has no graph: nothing it was computed from requires grad, "
-                         "or it was computed inside mg.no_grad(), or detached")
+                         "or it was computed inside mg.no_grad(), or in a compiled step, or detached")
     if cotangent is None:
         if output.size != 1:
             raise ShapeError(f"backward from a tensor of shape {output.shape} needs a cotangent of that shape; "

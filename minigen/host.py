@@ -8,10 +8,12 @@ Number; a comparison is a branch, which the trace keeps as a guard: where the an
 from __future__ import annotations
 
 import math
+import numbers
 import threading
+from collections.abc import Callable
 from typing import Any
 
-from .errors import GraphError
+from .errors import GraphError, UsageError
 
 __all__ = ["HostNumber", "Ledger", "Number", "cos", "forbid", "plain", "trace"]
 
@@ -28,13 +30,15 @@ trace = _Trace()
 class Ledger:
     """What a trace knows of host numbers.
 
-    `reads` are the leaves: for each name in the program's text, the object and attribute it is read from (or None
-    for an argument of the step). `writes` are the values that the step leaves behind. `guards` are the answers that
-    it branched on. `where()` names the line of the user's code.
+    `where()` names the line of the user's code, `name(wish)` gives a name that nothing else in the program has. `reads`
+    are the leaves: for each name in the program's text, the object and attribute it is read from (or None for an
+    argument of the step). `writes` are the values that the step leaves behind. `guards` are the answers that it
+    branched on.
     """
 
-    def __init__(self, where: Any) -> None:
+    def __init__(self, where: Callable[[], str], name: Callable[[str], str]) -> None:
         self.where = where
+        self.name = name
         self.reads: dict[str, tuple[Any, str] | None] = {}
         self.writes: dict[tuple[int, str], tuple[Any, str, Any]] = {}
         self.guards: list[tuple[str, bool]] = []
@@ -71,10 +75,7 @@ class Ledger:
         return answer
 
     def _leaf(self, name: str, value: float, source: tuple[Any, str] | None) -> Number:
-        unique, count = name, 1
-        while unique in self.reads:
-            count += 1
-            unique = f"{name}_{count}"
+        unique = self.name(name)
         self.reads[unique] = source
         return Number(unique, value, self)
 
@@ -206,6 +207,9 @@ class HostNumber:
         return value if ledger is None else ledger.read(owner, self.name, value)
 
     def __set__(self, owner: Any, value: Any) -> None:
+        if not isinstance(value, numbers.Real | Number):
+            raise UsageError(f"{type(owner).__name__}.{self.name} = {value!r}: expected a number, as a compiled step "
+                             "reads one there at every call")
         if trace.ledger is not None:
             trace.ledger.write(owner, self.name, value, owner.__dict__.get(self.slot))
         owner.__dict__[self.slot] = plain(value)

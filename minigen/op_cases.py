@@ -336,6 +336,7 @@ def cases() -> list[Case]:
         _rows("scatter_index slices", lambda g: ops.scatter_index(g, key=(slice(1, 4), ...), shape=(5, 4)),
               lambda g: _added_at((5, 4), slice(1, 4), g), (a,)),
         _rows("take", ops.take, lambda x, i: x[i], (a, rows_of), (cube, np.array([1])), (a, np.zeros(0, int))),
+        _rows("embedding", ops.embedding, lambda w, i: w[i], (a, np.array([[0, 2], [1, 2]])), (a, np.zeros(0, int))),
         _rows("scatter_take", lambda g, i: ops.scatter_take(g, i, shape=(3, 3)),
               lambda g, i: _added_at((3, 3), i, g), (_normal(15, 2, 2, 3), rows_of)),
         _rows("take_along", ops.take_along, lambda x, i: np.take_along_axis(x, i, -1), (a, places),

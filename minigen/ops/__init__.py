@@ -13,8 +13,8 @@ from .update import *
 __all__ = [
     "abs", "adam_step", "add", "assign", "astype", "attention", "attention_weights", "bernoulli_nll",
     "broadcast_to", "clip", "concatenate", "cross_entropy", "cross_entropy_grad", "dense", "div", "dropout_mask",
-    "ema_step", "equal", "erf", "exp", "full_like", "gate", "gelu", "gelu_slope", "index", "leaky_relu", "less",
-    "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "merge_heads",
+    "ema_step", "embedding", "equal", "erf", "exp", "full_like", "gate", "gelu", "gelu_slope", "index", "leaky_relu",
+    "less", "less_equal", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "merge_heads",
     "min", "minimum", "mul", "neg", "normal", "normalise", "normalise_grad", "not_equal", "pow", "relu",
     "reshape", "rmsprop_step", "scatter_along", "scatter_index", "scatter_take", "self_attention",
     "self_attention_grad", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "split_heads", "sqrt",

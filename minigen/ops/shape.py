@@ -9,13 +9,13 @@ from typing import Any
 
 from .. import kernels
 from ..autograd import op
-from ..backend import Array, add_at, as_key, namespace
+from ..backend import Array, add_at, as_key, device_of, namespace
 from ..errors import ShapeError
 from ..host import trace
 from ..tensor import Tensor
 
-__all__ = ["broadcast_to", "concatenate", "index", "reshape", "scatter_along", "scatter_index", "scatter_take", "split",
-           "stack", "sum_to", "swap_last", "take", "take_along", "transpose"]
+__all__ = ["broadcast_to", "concatenate", "embedding", "index", "reshape", "scatter_along", "scatter_index",
+           "scatter_take", "split", "stack", "sum_to", "swap_last", "take", "take_along", "transpose"]
 
 
 @op
@@ -184,6 +184,22 @@ def take(x: Array, i: Array) -> Array:
 @take.vjp
 def _(g, y, x, i):
     return lambda: scatter_take(g, i, shape=x.shape), None
+
+
+@op
+def embedding(w: Array, i: Array) -> Array:
+    """y = w[i]: the row of w for each of the integers i, which start at 0,  dL/dw = g added to those rows
+
+    `take` counts negative ones from the end. On the gpu nothing is asked of them, which would wait for it.
+    """
+    if device_of(i) == "cpu" and i.size and not (i.min() >= 0 and i.max() < len(w)):
+        raise ShapeError(f"Embedding has rows 0 to {len(w) - 1}, got indices {i.min()} to {i.max()}")
+    return w[i]
+
+
+@embedding.vjp
+def _(g, y, w, i):
+    return lambda: scatter_take(g, i, shape=w.shape), None
 
 
 @op

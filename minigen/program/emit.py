@@ -75,6 +75,7 @@ class Emitter:
         self.named: set[Any] = set()
         self.body: list[tuple[str, Instruction | None]] = []
         self.own: set[Value] = set()  # arrays that a line makes anew
+        self.given: set[Value] = set()  # those that leave the step
 
     def emitted(self) -> Emitted:
         for i in self.program.instructions:
@@ -274,8 +275,12 @@ class Emitter:
         return Emitted("\n".join(lines), of, self.state, self.constants, outputs)
 
     def _returned(self, v: Value) -> str:
+        """An array that nobody else has: one that a line made anew, the first time that it is given out, or a copy."""
         name = self._text(v)
-        return name if v in self.own and v.root in self.own and v.kind == "result" else f"{name}.copy()"
+        if v.kind == "result" and {v, v.root} <= self.own - self.given:
+            self.given.add(v.root)
+            return name
+        return f"{name}.copy()"
 
     def _summary(self) -> str:
         arguments = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in self.program.arguments) or "none"

@@ -39,6 +39,8 @@ def fits_in_a_loop(i: Instruction) -> bool:
                 and all(d == out for d in floats) and all(v.dtype == out for v in i.reads[1:]))
     if any(v.dtype.kind != "f" for v in i.reads) or len(set(floats)) > 1:
         return False
+    if name == "clip" and not all(isinstance(i.attrs[k], int | float | Number) for k in ("low", "high")):
+        return False
     if name == "pow":
         return not isinstance(i.inputs[1], Value | Number) and i.inputs[1] in _POWERS
     if name in _COMPARISONS:
@@ -65,7 +67,8 @@ def expression(i: Instruction, x: list[str], constant: Constant, module: str) ->
         return constant(a["value"])
     if name == "clip":
         low, high = constant(a["low"]), constant(a["high"])
-        return f"{low} if {x[0]} < {low} else ({high} if {x[0]} > {high} else {x[0]})"
+        raised = f"({low} if {x[0]} < {low} else {x[0]})"
+        return f"{high} if {raised} > {high} else {raised}"
     if name == "sign":
         zero = constant(0.0)
         return f"{constant(1.0)} if {x[0]} > {zero} else ({constant(-1.0)} if {x[0]} < {zero} else {x[0]})"

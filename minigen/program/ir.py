@@ -94,6 +94,11 @@ class Instruction:
         return self.op if isinstance(self.op, str) else self.op.name
 
     @property
+    def own(self) -> bool:
+        """Whether it is the engine's, whose result depends on nothing but its inputs: nobody knows that of a user's."""
+        return isinstance(self.op, str) or self.op.__module__.startswith("minigen.")
+
+    @property
     def output(self) -> Value:
         return self.outputs[0]
 

@@ -7,13 +7,14 @@ import copy
 import itertools
 import linecache
 import math
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..backend import Array
-from ..errors import GraphError
+from ..backend import Array, share_memory
+from ..errors import GraphError, MinigenError, ShapeError
 from ..host import Number
 from ..tensor import Tensor
 from . import emit as cpu_emit
@@ -56,6 +57,8 @@ class Runnable:
         self._structure = self._numbered()
         states = {id(p.tensor) for parts, _ in self._states for p in parts}
         self._looked_at = [(t, t.data.shape) for t in watch.tensors.values() if id(t) not in states]
+        came = program.arguments[len(program.arguments) - len(program.accumulating):]
+        self._grads = [(t, (v.shape, v.dtype, v.ordered)) for t, v in zip(program.accumulating, came, strict=True)]
         self._called: list[Any] | None = None  # what the step was last called with
 
     def fits(self, numbers: list[float]) -> bool:
@@ -67,6 +70,8 @@ class Runnable:
                 return False
             self._step = None
         if any([t.data.shape != shape for t, shape in self._looked_at]):
+            return False
+        if any([t.grad is not None and _kind(t.grad.data) != kind for t, kind in self._grads]):
             return False
         return self._guard is None or self._guard(*numbers, *self._read())
 
@@ -84,13 +89,26 @@ class Runnable:
             self._step = self._bound()
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
+        self._require_apart(arrays)
         self._called = [*arrays, *numbers]
-        values, moved = self._step(*self._called, *self._read())
+        try:
+            values, moved = self._step(*self._called, *self._read())
+        except (MinigenError, ArithmeticError, IndexError, TypeError, ValueError) as error:
+            raise self._explained(error) from error
         for (owner, slot), value in zip(self._writes, moved, strict=False):
             owner.__dict__[slot] = value
         for version in self._changed:
             version[0] += 1
         return self._result(values, moved[len(self._writes):])
+
+    def _explained(self, error: Exception) -> MinigenError:
+        """The error of one of the program's lines, with the operation and the user's line that asked for it."""
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [line for frame, line in frames if frame.f_code.co_filename == self._file]
+        i = self.emitted.lines.get(lines[-1]) if lines else None
+        where = f"{i.site}: `{i.name}`" if i is not None else self.program.name
+        kind = type(error) if isinstance(error, MinigenError) else ShapeError
+        return kind(f"{where}, in a compiled step: {error}")
 
     def arguments(self) -> list[Any]:
         """What the source's `step` would be called with now, on the arrays and numbers of the last call."""
@@ -126,7 +144,21 @@ class Runnable:
         written = {v.root for i in self.program.instructions for v in i.writes}
         changed = [p.tensor for parts, v in self._states if v in written for p in parts]
         self._changed = [t._version for t in changed if t is not None]
+        self._overwritten = [t.data for t in changed if t is not None]
+        self._owners = {_owner(data) for data in self._overwritten}
+        self._rewritten = {n for n, v in enumerate(self.program.arguments) if v in written}
         return self.bind(state)
+
+    def _require_apart(self, arrays: list[Array]) -> None:
+        """GraphError where an argument lies in memory that the step overwrites as another tensor's."""
+        if not self._rewritten and self._owners.isdisjoint([_owner(a) for a in arrays]):
+            return
+        for n, a in enumerate(arrays):
+            others = [b for m, b in enumerate(arrays) if m != n and not self._rewritten.isdisjoint((m, n))]
+            others += [data for _, data in self._data] if n in self._rewritten else self._overwritten
+            if any(share_memory(a, b) for b in others):
+                raise GraphError(f"{self.program.name}: the argument {self.program.arguments[n].name!r} shares memory "
+                                 "with another tensor, and the step overwrites one of them: pass a copy")
 
     def bind(self, state: dict[str, Array], bind: Callable[..., Any] | None = None) -> Callable[..., Any]:
         """The step on this state, with memory of its own; `bind` is that of the source, or of a changed one."""
@@ -136,7 +168,7 @@ class Runnable:
     def _compiled(self, interpret: bool) -> Callable[..., Any]:
         """`bind`, out of the source; a debugger and a traceback find the text."""
         source = self.emitted.source
-        name = f"<minigen program {next(_numbers)}: {self.program.name}>"
+        name = self._file = f"<minigen program {next(_numbers)}: {self.program.name}>"
         linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
         namespace: dict[str, Any] = {"__name__": "minigen.program.generated"}
         if interpret:
@@ -187,6 +219,11 @@ def _tools(device: str) -> tuple[Any, Any]:
     from . import cuda, graph
 
     return cuda.emit, graph
+
+
+def _owner(array: Array) -> int:
+    """The object that an array's memory belongs to, by its address."""
+    return id(array if array.base is None else array.base)
 
 
 def _kind(array: Array) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..backend import Array, is_array, to_device
-from ..errors import OutputError
+from ..errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from .runnable import Runnable
@@ -33,7 +33,13 @@ if __name__ == "__main__":
 
 def save(program: Runnable, path: Path) -> None:
     """Write `path`, a Python file that needs minigen's kernels only, and an .npz of the same name with the state, the
-    constants and the arguments of the next step, if it were called as the last was. Raises OutputError."""
+    constants and the arguments of the next step, if it were called as the last was.
+
+    Raises OutputError where it cannot be written, and UsageError for a program with operations of the user's.
+    """
+    if users := [i.name for i in program.program.instructions if not i.own]:
+        raise UsageError(f"{path}: the program calls {', '.join(users)}, of your own, which a file that runs by itself "
+                         "would not have: write it with minigen's operations")
     names = [v.name for v in program.emitted.outputs]
     there = ', "gpu"' if program.device == "gpu" else ""
     text = program.emitted.source.rstrip() + _MAIN.format(

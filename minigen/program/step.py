@@ -38,13 +38,15 @@ def compile(function: Callable[..., Any]) -> CompiledStep:
     program, whose text is `.source`, takes its place, at this call and all later ones: a step is computed in the same
     way whenever the program was made. A change of a module's mode, of what is trained, or of a setting that the step
     reads makes another program (see `minigen.program.watch` for what is seen); host numbers (learning rates, counts;
-    see `minigen.host`) are read anew at every call.
+    see `minigen.host`) are read anew at every call. All that one optimizer trains is moved into one array: memory of a
+    parameter taken before (`p.numpy()`, `p.detach()`) then no longer follows it.
 
     Where its tensors are on the gpu the program runs there: its loops are generated CUDA kernels, and from its second
     run on it is started as one CUDA graph (see `minigen.program.graph`). Arguments may then be on either device.
 
-    Arguments are arrays or Tensors, numbers, and structures of them, or objects that hold them, such as a module;
-    results are tensors, numbers and structures of them.
+    Arguments are arrays or Tensors, numbers, and structures of them, or objects that hold them, such as a module, each
+    of which makes a program of its own. Results are tensors, numbers and structures of them; the tensors have memory of
+    their own, and no graph.
     Inside `mg.hook` and `mg.detect_nan`, which look at single operations, the function itself runs.
     Raises GraphError where the step does what a program cannot do again; the message names the line.
     """
@@ -142,8 +144,10 @@ class CompiledStep:
         if traced.captured:
             earlier = self._pending.pop(key, None)
             if earlier is None:
+                if len(self._pending) >= _MOST_PROGRAMS:
+                    del self._pending[next(iter(self._pending))]
                 self._pending[key] = traced
-                return traced.result
+                return rebuilt(traced.result, _alone)
             _settle(earlier.captured, traced.captured)
         traced.undo()
         there = {t.device for t in (*watch.tensors.values(), *leaves(given)) if isinstance(t, Tensor)}
@@ -178,7 +182,12 @@ def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
         return id(x.__self__), x.__func__
     if isinstance(x, set):
         raise GraphError(f"a compiled step was given a set, {x!r}: give a tuple or a list, which has an order")
-    return x if isinstance(x, SIMPLE) else (type(x), id(x))  # which stays alive with what `Watch` has visited
+    return type(x), x if isinstance(x, SIMPLE) else id(x)  # which stays alive with what `Watch` has visited
+
+
+def _alone(x: Any) -> Any:
+    """A result as a program gives it: with memory of its own and without a graph."""
+    return Tensor(x.data.copy()) if isinstance(x, Tensor) else x
 
 
 def _settle(earlier: list[Captured], later: list[Captured]) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,10 +37,10 @@ _TAKEN = ("math np kernels OPS scalar scalar64 matmul small_matmul normal_into u
           "numbers scratch alignas alignof and_eq asm auto bitand bitor case catch char class compl const constexpr "
           "decltype default delete do double enum explicit export extern final friend goto inline int long mutable "
           "namespace new noexcept not_eq nullptr operator or_eq override private protected public register short "
-          "signed sizeof static struct switch template this thread_local throw true false typedef typeid typename "
-          "union unsigned using virtual void volatile wchar_t xor xor_eq").split()
-_INNER = re.compile("[ijklmnpq]|[cn][0-9]+")  # names within a loop: its indices, numbers and lengths
-_MADE = ("_out", "_row", "_total")  # ends of the names that a loop makes of a value's
+          "signed sizeof slice static struct switch template this thread_local throw true false typedef typeid "
+          "typename union unsigned using virtual void volatile wchar_t xor xor_eq").split()
+_INNER = re.compile("[ijklmnpq]|[cn][0-9]+|loop_[0-9]+")  # names of loops, and of their indices, numbers and lengths
+_MADE = ("_out", "_row", "_total", "_into")  # ends of the names that a loop makes of a value's, and of kernels
 
 
 @dataclass
@@ -95,12 +96,11 @@ class _Recorder:
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
         self._shared = _shared([t.data for t in watch.tensors.values()])
         self.tensors: list[Tensor] = []  # arguments
-        self.twins: list[tuple[str, Array]] = []  # arguments whose memory is also another argument's or a state's
         self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
 
     def name(self, wish: str) -> str:
         """`wish` as an identifier that no other value has."""
-        wish = "".join(c if c.isalnum() else "_" for c in wish).strip("_") or "value"
+        wish = re.sub("[^0-9A-Za-z]", "_", unicodedata.normalize("NFKC", wish)).strip("_") or "value"
         if wish[0].isdigit() or _INNER.fullmatch(wish):
             wish = f"v{wish}" if wish[0].isdigit() else f"v_{wish}"
         if wish.endswith(_MADE):
@@ -172,6 +172,7 @@ class _Recorder:
         if output._node is not None:
             output._node.site = where
         read = tuple(self.value(x) if isinstance(x, Tensor) else x for x in inputs)
+        attrs = {name: rebuilt(value, plain_number) for name, value in attrs.items()}
         self._alive.append(attrs)
         self.captured += [Captured.of(key, where, own=True) for key in leaves(attrs) if is_array(key)]
         if operation.mutates:
@@ -231,8 +232,8 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     Arrays among the arguments (Tensors already) are the program's arguments, numbers are host numbers. Where the
     function raises, what it had done is undone.
     """
-    ledger = Ledger(lambda: site()[0])
     recorder = _Recorder(watch)
+    ledger = Ledger(lambda: site()[0], recorder.name)
     arguments: list[Value] = []
     names = _argument_names(function, args, kwargs)
 
@@ -243,7 +244,6 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
                                  "leave its gradient there: make it a Parameter that the step uses, or detach it")
             if recorder.knows(value.data):  # given twice, or state as well: next time it may be another array
                 value = Tensor(value.data.view())
-                recorder.twins.append((name, value.data))
             arguments.append(recorder.enter(name, value.data, "argument"))
             recorder.tensors.append(value)
             return value
@@ -252,7 +252,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
         if isinstance(value, dict):
             return {key: entered(item, f"{name}_{key}") for key, item in value.items()}
         if isinstance(value, np.floating | np.integer) or type(value) in (int, float):
-            return ledger.argument(recorder.name(name), plain_number(value))
+            return ledger.argument(name, plain_number(value))
         return value
 
     given = [entered(value, name) for value, name in zip((*args, *kwargs.values()), names, strict=True)]
@@ -315,10 +315,6 @@ def _require_repeatable(step: str, watch: Watch, recorder: _Recorder,
             raise GraphError(f"{step}: the step changes the .data of {recorder.called(data)!r} by NumPy, which its "
                              "program could not do again: use an optimizer, or on the tensor t itself t.copy_(...) or "
                              "t[...] = ... inside mg.no_grad()")
-    for name, array in recorder.twins:
-        if recorder.overwrites(array):
-            raise GraphError(f"{step}: the argument {name!r} is the memory of another tensor that the step overwrites: "
-                             "pass a copy")
     if (place := watch.changed()) is not None:
         raise GraphError(f"{step}: the step itself changes {place} in Python, which its program could not do again: "
                          "return what you want to keep, and count outside the step or in a minigen.host.HostNumber")

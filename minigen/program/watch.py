@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..autograd import Op
 from ..backend import Array, is_array, share_memory, to_device
 from ..host import HostNumber, Number
 from ..tensor import Tensor
@@ -31,7 +32,8 @@ __all__ = ["SIMPLE", "Watch", "digest"]
 
 SIMPLE = (int, float, complex, bool, str, bytes, type(None), np.dtype, np.generic, type, types.ModuleType,
           types.BuiltinFunctionType)
-_HOLDERS = (types.SimpleNamespace, argparse.Namespace)  # of the standard library, with attributes that are the user's
+_HOLDERS = (types.SimpleNamespace, argparse.Namespace, collections.UserDict, collections.UserList,
+            collections.ChainMap)  # of the standard library, with attributes that are the user's
 _OWN = ("minigen.program", "minigen.autograd")  # what compiles is not what is compiled
 _CALLED = ("__call__", "forward")  # methods that code calls without naming them
 _SMALL = 1 << 16  # bytes of an array whose content is watched, some 20 us at every call
@@ -219,9 +221,10 @@ class Watch:
             self._note_dice(f"the random numbers of {name!r}", value)
         elif isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
             self._note_dice(f"the iterator {name!r}", value)
+        elif isinstance(value, Op):
+            self._visit((value.forward, value.rule), name)
         elif isinstance(value, functools.partial):
-            for part in (value.func, value.args, value.keywords):
-                self._visit(part, name)
+            self._visit((value.func, value.args, value.keywords), name)
         elif isinstance(value, list | tuple | dict):
             items = list(value.items() if isinstance(value, dict) else enumerate(value))
             self._contents(value, value, items, name, fixed=isinstance(value, tuple))

@@ -56,7 +56,7 @@ def test_the_same_array_twice_is_two_arguments():
         state.copy_(state * 2)
         return x.sum()
 
-    with pytest.raises(GraphError, match="the argument 'x' is the memory of another tensor that the step overwrites"):
+    with pytest.raises(GraphError, match="argument 'x' shares memory with another tensor, and the step overwrites one"):
         overwrites(state)
 
 

@@ -15,7 +15,8 @@ __all__ = ["share_common"]
 def share_common(program: Program) -> None:
     """Replace an instruction by an earlier one with the same operation, inputs and attributes.
 
-    Not where memory that they read, or show, is overwritten anywhere in the step: then the two may differ.
+    Not where memory that they read, or show, is overwritten anywhere in the step, nor of a user's operation: then the
+    two may differ.
     """
     overwritten = {v.root for i in program.instructions for v in i.writes}
     first: dict[Any, Instruction] = {}
@@ -23,7 +24,7 @@ def share_common(program: Program) -> None:
     kept = []
     for i in program.instructions:
         i.inputs = tuple(same.get(x, x) if isinstance(x, Value) else x for x in i.inputs)
-        touched = i.mutates or any(v.root in overwritten for v in (*i.reads, *i.outputs))
+        touched = i.mutates or not i.own or any(v.root in overwritten for v in (*i.reads, *i.outputs))
         key = None if touched else (i.op, tuple(map(_key, i.inputs)), _key(i.attrs))
         if key is None or key not in first:
             kept.append(i)

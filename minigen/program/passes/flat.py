@@ -98,6 +98,9 @@ def flat(program: Program, name: str, parts: list[Value]) -> Value:
 
 def _join_averages(program: Program, members: list[Instruction]) -> list[Instruction]:
     """Averages of parameters that an optimizer has placed side by side are taken in one pass, others one by one."""
+    averages = {i.inputs[0].root for i in members}
+    if len(averages) < len(members) or averages & {i.inputs[1].root for i in members}:
+        return members  # an average of an average: their order counts
     joined: list[Instruction] = []
     alone = list(members)
     for weights in dict.fromkeys(i.inputs[1].base for i in members if i.inputs[1].offset is not None):

@@ -16,7 +16,8 @@ _RANDOM = {"normal", "uniform", "dropout_mask"}  # constant only if the seed wer
 
 def fold_constants(program: Program) -> None:
     """Compute instructions over constants, read constants that are one number everywhere as that number, and drop
-    what changes nothing: x * 1, x / 1, x + 0, x - 0 and a cast to the type that is there."""
+    what changes nothing: x * 1, x / 1, x - 0 and a cast to the type that is there (but not x + 0, which makes 0 of -0).
+    """
     same: dict[Value, Any] = {}
     overwritten = {v.root for i in program.instructions for v in i.writes}
     leaving = set(program.results())
@@ -37,7 +38,8 @@ def fold_constants(program: Program) -> None:
 
 
 def _is_constant(i: Instruction) -> bool:
-    if i.name in _RANDOM or isinstance(i.op, str) or any(isinstance(x, Number) for x in leaves((i.inputs, i.attrs))):
+    moves = any(isinstance(x, Number) for x in leaves((i.inputs, i.attrs)))
+    if i.name in _RANDOM or isinstance(i.op, str) or not i.own or moves:
         return False
     return i.name == "full_like" or all(v.kind == "constant" for v in i.reads)
 
@@ -48,7 +50,8 @@ def _evaluate(i: Instruction) -> None:
         array = np.full(v.shape, i.attrs["value"], v.dtype)
     else:
         assert not isinstance(i.op, str)
-        array = i.op.forward(*(x.array if isinstance(x, Value) else x for x in i.inputs), **i.attrs)
+        numbers = [x.array if isinstance(x, Value) else x for x in i.inputs]
+        array = i.op.forward(*(numbers if i.reads else (np.asarray(x, np.float32) for x in numbers)), **i.attrs)
     v.kind, v.array, v.base, v.ordered = "constant", np.array(array, v.dtype, order="C"), None, True
 
 
@@ -60,9 +63,7 @@ def _unchanged(i: Instruction) -> Value | None:
             pass
         case ("mul", (other, Value() as x)) if _number(other) == 1:
             pass
-        case ("add" | "sub", (Value() as x, other)) if _number(other) == 0:
-            pass
-        case ("add", (other, Value() as x)) if _number(other) == 0:
+        case ("sub", (Value() as x, other)) if str(_number(other)) in ("0", "0.0"):
             pass
         case ("astype", (Value() as x,)):
             pass
