@@ -199,6 +199,7 @@ def cases() -> list[Case]:
         _rows("sign", ops.sign, np.sign, (c,), (empty,), order=0),
         _rows("maximum", ops.maximum, np.maximum, (a, b), (a, row), (column, row), (empty, row)),
         _rows("minimum", ops.minimum, np.minimum, (a, b), (a, row), (column, row), (empty, row)),
+        _rows("within", lambda x: ops.within(x, low=-9.0, high=9.0), lambda x: x, (a,), (a[:0],)),
         _rows("clip", lambda x: ops.clip(x, low=-0.5, high=0.7), lambda x: np.minimum(np.maximum(x, -0.5), 0.7),
               (a,), (empty,)),
         _rows("where", ops.where, np.where, (chosen, a, b), (chosen, row, scalar), (chosen[:, :1], column, row),

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from . import ops
 from .errors import UsageError
-from .host import HostNumber
+from .host import HostNumber, Number
 from .tensor import Tensor
 
 __all__ = ["Generator", "default_generator", "seed"]
@@ -24,8 +26,8 @@ class Generator:
     draw = HostNumber()
 
     def __init__(self, seed: int, draw: int = 0) -> None:
-        if not 0 <= seed < 2**64:
-            raise UsageError(f"seed must be an integer from 0 to 2^64 - 1, got {seed}")
+        if not isinstance(seed, int | np.integer | Number) or isinstance(seed, bool) or not 0 <= seed < 2**64:
+            raise UsageError(f"seed must be an integer from 0 to 2^64 - 1, got {seed!r}")
         self.seed = seed
         self.draw = draw
 

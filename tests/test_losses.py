@@ -356,20 +356,27 @@ def test_the_weights_of_other_draws_are_refused():
 
 
 def test_reparameterised_noise_has_the_mean_and_variance_asked_for():
-    mu, log_var = np.array([[1.0, -2.0]]), np.array([[0.5, -3.0]])
+    mu, log_var = np.array([1.0, -2.0]), np.array([0.5, -3.0])
     n = 20000
     noise = Generator(3).normal((n, 2), "float64")
     z = vae.reparameterise(Tensor(mu), Tensor(log_var), noise).data
     np.testing.assert_allclose(z, mu + np.exp(log_var / 2) * noise.data, rtol=1e-15)
-    np.testing.assert_array_less(np.abs(z.mean(0) - mu[0]), 4 * np.exp(log_var[0] / 2) / math.sqrt(n))
-    np.testing.assert_array_less(np.abs(z.var(0) / np.exp(log_var[0]) - 1), 4 * math.sqrt(2 / n))
+    np.testing.assert_array_less(np.abs(z.mean(0) - mu), 4 * np.exp(log_var / 2) / math.sqrt(n))
+    np.testing.assert_array_less(np.abs(z.var(0) / np.exp(log_var) - 1), 4 * math.sqrt(2 / n))
+
+
+@pytest.mark.parametrize(("mean", "noise"), [((4, 2), (2,)), ((4, 2), (4, 1)), ((1, 1), (1, 2)), ((2, 2), (3, 2))])
+def test_noise_that_is_not_there_for_every_latent_is_refused(mean, noise):
+    mu = Tensor(np.zeros(mean))
+    with pytest.raises(ShapeError, match=rf"noise \({noise[0]},.* must have the shape of mu"):
+        vae.reparameterise(mu, mu, Tensor(np.zeros(noise)))
+    with pytest.raises(ShapeError, match="mu .* and log_var .* must have the same shape"):
+        vae.reparameterise(mu, Tensor(np.zeros((*mean, 1))), mu)
 
 
 def test_the_kl_is_what_monte_carlo_finds():
     n, mu, log_var = 20000, np.array([0.7, -1.2]), np.array([0.4, -1.5])
-    z = vae.reparameterise(
-        Tensor(mu[None]), Tensor(log_var[None]), Generator(5).normal((n, 2), "float64")
-    ).data
+    z = vae.reparameterise(Tensor(mu), Tensor(log_var), Generator(5).normal((n, 2), "float64")).data
     terms = (stats.norm.logpdf(z, mu, np.exp(log_var / 2)) - stats.norm.logpdf(z)).sum(1)
     error = terms.std() / math.sqrt(n)
     exact = vae.kl_normal(Tensor(mu[None]), Tensor(log_var[None])).item()

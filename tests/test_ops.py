@@ -20,7 +20,7 @@ CASES = cases()
 DIFFERENTIABLE = [case for case in CASES if case.order]
 NO_GRADIENT = {"sign", "equal", "not_equal", "less", "less_equal", "normal", "uniform", "dropout_mask", "assign",
                "sgd_step", "rmsprop_step", "adam_step", "ema_step"}
-VIEWS = {"reshape", "transpose", "swap_last", "broadcast_to", "index", "split", "split_heads"}
+VIEWS = {"reshape", "transpose", "swap_last", "broadcast_to", "index", "split", "split_heads", "within"}
 TOLERANCE = {"float64": dict(rtol=1e-12, atol=1e-14), "float32": dict(rtol=1e-5, atol=2e-6)}
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
+from numba import prange, types
 from numba.core import config
 
 from .cache import PrivateCache
@@ -33,13 +33,19 @@ def _work(given: Any, part: int) -> None:
 _call_worker = (lambda worker, arguments: worker(*arguments)) if _DISABLED else make_indirect(_work)
 
 
+# By the name of their symbols: what Numba offers is compiled as an address in this process, and could not be cached.
+_get_threads: Any = numba.get_num_threads if _DISABLED else types.ExternalFunction("get_num_threads", types.intp())
+_set_threads: Any = (numba.set_num_threads if _DISABLED
+                     else types.ExternalFunction("set_num_threads", types.void(types.int32)))  # fmt: skip
+
+
 def fork(worker: Any, given: Any, parts: int, team: int) -> None:
     """worker(given, part) for each part, on `team` threads."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(team)
+    before = _get_threads()
+    _set_threads(team)
     for part in prange(parts):
         _call_worker(worker, (given, np.int64(part)))  # Numba counts without a sign
-    numba.set_num_threads(before)
+    _set_threads(before)
 
 
 call_fork = make_indirect(fork)

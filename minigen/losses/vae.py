@@ -44,8 +44,12 @@ __all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_n
 def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
     """z = mu + exp(log_var / 2) noise, noise ~ N(0, I): a sample of q(z|x) through which gradients flow.
 
-    Kingma & Welling 2013, section 2.4.
+    mu, log_var and noise (N, latent), or noise (K, N, latent) for K samples; else ShapeError. Kingma & Welling 2013,
+    section 2.4.
     """
+    _same(mu, log_var, "mu", "log_var")
+    if noise.shape[noise.ndim - mu.ndim:] != mu.shape:
+        raise ShapeError(f"noise {noise.shape} must have the shape of mu, {mu.shape}, or one more axis before it")
     return mu + ops.exp(log_var * 0.5) * noise
 
 

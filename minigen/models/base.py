@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .. import checkpoint
+from .. import checkpoint, ops
 from ..backend import is_array, to_device
 from ..data import to_unit
-from ..errors import CheckpointError, ShapeError, UsageError
+from ..errors import CheckpointError, DTypeError, ShapeError, UsageError
 from ..host import trace
 from ..nn import Module
 from ..optim import Optimizer
@@ -35,14 +35,17 @@ def figures(**losses: Tensor) -> Losses:
 
 
 def intensities(pixels: Tensor) -> Tensor:
-    """Pixels, uint8 or float32 in [0, 1], as float32 in [0, 1].
+    """Pixels, uint8 or float32 in [0, 1], as float32 in [0, 1]; else DTypeError and DataError.
 
-    A step that is being compiled trusts floats to lie there: its program asks for no values (`mg.train` looks at the
-    whole set before the first step).
+    A compiled step on the gpu trusts floats to lie there (`mg.train` looks at the whole set before the first step).
     """
     if pixels.dtype == np.uint8:
         return pixels.astype("float32") / 255.0
-    return pixels if trace.ledger is not None else Tensor(to_unit(pixels.data))
+    if trace.ledger is None:
+        return Tensor(to_unit(pixels.data))
+    if pixels.dtype != np.float32:
+        raise DTypeError(f"pixels of {pixels.dtype}: expected uint8, or float32 in [0, 1]")
+    return ops.within(pixels, low=0.0, high=1.0)
 
 
 def require_count(n: Any) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..errors import DTypeError, ShapeError, UsageError
+from ..host import trace
+from ..ops.shape import require_rows
 from ..random import Generator, default_generator
 from ..tensor import Parameter, Tensor, tensor
 from .init import Initialiser, lecun_uniform
@@ -140,6 +142,8 @@ class Embedding(Module):
         i = i if isinstance(i, Tensor) else tensor(i)
         if i.dtype.kind not in "iu":
             raise DTypeError(f"Embedding takes integers, got {i.dtype}")
+        if i.device == "gpu" and trace.ledger is None:  # a compiled step does not wait for the gpu
+            require_rows(i.data, self.weight.shape[0])
         return ops.embedding(self.weight, i)
 
     def describe(self) -> str:

@@ -19,5 +19,5 @@ __all__ = [
     "reshape", "rmsprop_step", "scatter_along", "scatter_index", "scatter_take", "self_attention",
     "self_attention_grad", "sgd_step", "sigmoid", "sign", "softmax", "softplus", "split", "split_heads", "sqrt",
     "stack", "sub", "sum", "sum_of_squares", "sum_to", "swap_last", "take", "take_along", "tanh", "to_device",
-    "transpose", "uniform", "var", "where",
+    "transpose", "uniform", "var", "where", "within",
 ]

@@ -192,9 +192,15 @@ def embedding(w: Array, i: Array) -> Array:
 
     `take` counts negative ones from the end. On the gpu nothing is asked of them, which would wait for it.
     """
-    if device_of(i) == "cpu" and i.size and not (i.min() >= 0 and i.max() < len(w)):
-        raise ShapeError(f"Embedding has rows 0 to {len(w) - 1}, got indices {i.min()} to {i.max()}")
+    if device_of(i) == "cpu":
+        require_rows(i, len(w))
     return w[i]
+
+
+def require_rows(i: Array, count: int) -> None:
+    """ShapeError unless all of i are from 0 to count - 1."""
+    if i.size and not (i.min() >= 0 and i.max() < count):
+        raise ShapeError(f"Embedding has rows 0 to {count - 1}, got indices {int(i.min())} to {int(i.max())}")
 
 
 @embedding.vjp

@@ -27,12 +27,23 @@ print(*told)
 """
 
 
-def _run(folder: Path) -> str:
+SHARED = """
+import numpy as np
+from minigen.kernels.cpu.jit import announce_compilation
+from minigen.kernels.cpu.team import team_for
+told = []
+with announce_compilation(told.append):
+    team_for(2)
+print(*told)
+"""
+
+
+def _run(folder: Path, script: str = SCRIPT) -> str:
     """What a fresh process, with this cache, announces to compile."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_DISABLE_JIT"}
     environment |= {"MINIGEN_CACHE_DIR": str(folder), "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
@@ -61,6 +72,10 @@ def test_cache_serves_and_survives_damage(tmp_path: Path) -> None:
         assert _run(tmp_path) == "unary"
         assert all(map(_sound, files))  # mended
     assert _run(tmp_path) == ""
+
+
+def test_what_shares_work_out_is_in_the_cache_as_well(tmp_path: Path) -> None:
+    assert [_run(tmp_path, SHARED) for _ in range(2)] == ["fork", ""]
 
 
 @pytest.mark.parametrize("setting", ["NUMBA_OPT=0", "NUMBA_BOUNDSCHECK=1", "NUMBA_LOOP_VECTORIZE=0"])

@@ -8,7 +8,7 @@ import pytest
 import minigen as mg
 from minigen import nn, ops, optim
 from minigen.autograd import OPS
-from minigen.errors import DTypeError, GraphError, ShapeError, UsageError
+from minigen.errors import DataError, DTypeError, GraphError, ShapeError, UsageError
 from minigen.host import HostNumber
 
 X = np.array([2, 3], np.float32)
@@ -261,3 +261,22 @@ def test_equal_arguments_of_other_types_are_others():
 def test_a_host_number_is_a_number():
     with pytest.raises(UsageError, match=r"Setting.scale = None: expected a number"):
         Setting().scale = None
+
+
+@pytest.mark.parametrize("model", [mg.models.GAN, mg.models.VAE])
+def test_a_compiled_step_refuses_pixels_as_the_eager_one_does(model):
+    m = model(latent=2, image_shape=(4, 4))
+    step = mg.compile(m.train_step)
+    good = np.linspace(0, 1, 48, dtype=np.float32).reshape(3, 4, 4)
+    step(good)
+    before = m.state_dict()
+    for wrong in (good * 255, good - 0.5, np.where(good > 0.5, np.float32(np.nan), good)):
+        for train_step in (m.train_step, step):
+            with pytest.raises(DataError, match="values from"):
+                train_step(wrong)
+    for wrong in (good.astype(np.float64), (good * 255).astype(np.int64)):
+        for train_step in (m.train_step, step):
+            with pytest.raises(DTypeError, match=r"expected uint8, or float32 in \[0, 1\]"):
+                train_step(wrong)
+    for name, value in m.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
