@@ -32,7 +32,17 @@ from typing import Any
 
 import numpy as np
 
-from .backend import DEFAULT_DTYPE, Array, after_freeing, as_array, device_of, is_array, require_one_device, retrying
+from .backend import (
+    DEFAULT_DTYPE,
+    FLOATS,
+    Array,
+    after_freeing,
+    as_array,
+    device_of,
+    is_array,
+    require_one_device,
+    retrying,
+)
 from .errors import DTypeError, GraphError, MinigenError, ShapeError, VersionError
 from .host import Number, plain, trace
 from .tensor import Tensor, TensorLike
@@ -200,7 +210,7 @@ def apply(operation: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor
         data = operation.forward(*arrays, **values)
     except MinigenError:
         raise
-    except (ValueError, IndexError, TypeError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
         raise _explain(operation, inputs, attrs, error) from error
     except MemoryError as error:
         data = after_freeing(error, partial(operation.forward, *arrays, **values), f"`{operation.name}`")
@@ -253,12 +263,11 @@ def _constant(operation: Op, position: int, value: Any) -> Any:
                              "Tensors, through which no gradient would flow: join them with mg.stack or mg.concatenate")
         with contextlib.suppress(ValueError):  # a list of lists of different lengths
             array = value if is_array(value) else np.asarray(value)
-            if array.dtype.kind in "fiub":
+            if array.dtype.kind in "iub" or array.dtype in FLOATS:
                 return Tensor(array if is_array(value) else as_array(value))
-    raise DTypeError(
-        f"{operation.name}: {_argument(operation, position)} must be a Tensor, an array or a number, "
-        f"got {type(value).__name__}"
-    )
+    got = type(value).__name__ + (f" of {value.dtype}" if is_array(value) else "")
+    raise DTypeError(f"{operation.name}: {_argument(operation, position)} must be a Tensor, an array or a number (of "
+                     f"float32, float64, integers or booleans), got {got}")
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -308,10 +317,13 @@ def _explain(operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], erro
     """The array library's error, with the operation and everything it was given."""
     wanted = operation.arguments
     if len(inputs) != len(wanted) and not operation.variadic:
-        return GraphError(f"{operation.name} takes {len(wanted)} inputs ({', '.join(wanted)}), got {len(inputs)}")
-    given = _describe(operation, inputs) + "".join(f", {name}={value!r}" for name, value in attrs.items())
-    kind = DTypeError if isinstance(error, TypeError) else ShapeError
-    return kind(f"{operation.name}({given}): {error}")
+        inputs_of = f"{len(wanted)} input{'s' * (len(wanted) != 1)} ({', '.join(wanted)})"
+        return GraphError(f"{operation.name} takes {inputs_of}, got {len(inputs)}; settings are given by name: axis=1")
+    given = [_describe(operation, inputs), *(f"{name}={value!r}" for name, value in attrs.items())]
+    numbers = isinstance(error, AttributeError) and not all(isinstance(value, Tensor) for value in inputs)
+    what = "a number where a tensor is expected" if numbers else error
+    kind = DTypeError if isinstance(error, TypeError | AttributeError) else ShapeError
+    return kind(f"{operation.name}({', '.join(filter(None, given))}): {what}")
 
 
 # Backward -----------------------------------------------------------------------------------------------------
@@ -343,7 +355,11 @@ def grad(output: Tensor, inputs: Sequence[Tensor], cotangent: TensorLike | None 
     Only what lies between `inputs` and `output` is computed. `create_graph` makes the results differentiable.
     An input on which `output` does not depend is a GraphError, or zero with `allow_unused`.
     """
+    if isinstance(inputs, Tensor):
+        raise GraphError("grad: inputs is one tensor: expected a list of them, [x]")
     inputs = list(inputs)
+    for position, t in enumerate(inputs):
+        _require_tensor(f"grad: inputs[{position}]", t)
     gradients = _gradients(output, _reachable(output), inputs, cotangent, create_graph, retain_graph)
     for position, g in enumerate(gradients):
         if g is None:
@@ -416,8 +432,14 @@ def _cotangent(output: Tensor, cotangent: TensorLike) -> Tensor:
     return cotangent if isinstance(cotangent, Tensor) else Tensor(as_array(given, output.dtype, output.device))
 
 
+def _require_tensor(what: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise DTypeError(f"{what} must be a Tensor, got {type(value).__name__}")
+
+
 def _reachable(output: Tensor) -> list[Node]:
     """All nodes below `output`, in the order of their making (which is a topological order)."""
+    _require_tensor("the output that a gradient is of", output)
     nodes = [output._node] if output._node is not None else []
     seen = set(nodes)
     for node in nodes:  # which grow meanwhile

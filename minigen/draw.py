@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from .autograd import Node
-from .errors import GraphError, OutputError
+from .errors import DTypeError, GraphError, OutputError
 from .tensor import Tensor
 
 __all__ = ["draw", "render"]
@@ -26,6 +26,8 @@ def draw(y: Tensor, path: str | os.PathLike[str] | None = None) -> str:
     Boxes are operations, ellipses leaves, each with its shape. Raises GraphError for a tensor without a graph, and
     for a picture of a graph that is too large for one.
     """
+    if not isinstance(y, Tensor):
+        raise DTypeError(f"draw: expected a Tensor, got {type(y).__name__}")
     return render(*_collect(y), path)
 
 

@@ -36,21 +36,22 @@ class Generator:
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return Generator(int.from_bytes(digest[:8], "little"))
 
-    def normal(self, shape: Sequence[int], dtype: str = "float32", device: str = "cpu") -> Tensor:
+    def normal(self, shape: int | Sequence[int], dtype: str = "float32", device: str = "cpu") -> Tensor:
         """Elements from N(0, 1), the same on every device."""
-        return ops.normal(seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype, device=device)
+        return ops.normal(seed=self.seed, draw=self._next(), shape=_shape(shape), dtype=dtype, device=device)
 
-    def uniform(self, shape: Sequence[int], dtype: str = "float32", device: str = "cpu") -> Tensor:
+    def uniform(self, shape: int | Sequence[int], dtype: str = "float32", device: str = "cpu") -> Tensor:
         """Elements from U[0, 1), the same on every device."""
-        return ops.uniform(seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype, device=device)
+        return ops.uniform(seed=self.seed, draw=self._next(), shape=_shape(shape), dtype=dtype, device=device)
 
     def bernoulli(self, p: Tensor) -> Tensor:
         """Zeros and ones, one with probability `p`, in shape, type and device of `p`; no gradient reaches p."""
         return ops.astype(self.uniform(p.shape, str(p.dtype), p.device) < p, dtype=p.dtype)
 
-    def dropout_mask(self, shape: Sequence[int], rate: float, dtype: str = "float32", device: str = "cpu") -> Tensor:
+    def dropout_mask(self, shape: int | Sequence[int], rate: float, dtype: str = "float32",
+                     device: str = "cpu") -> Tensor:
         """Zeros with probability `rate`, else 1 / (1 - rate)."""
-        return ops.dropout_mask(rate=rate, seed=self.seed, draw=self._next(), shape=tuple(shape), dtype=dtype,
+        return ops.dropout_mask(rate=rate, seed=self.seed, draw=self._next(), shape=_shape(shape), dtype=dtype,
                                 device=device)
 
     def state(self) -> tuple[int, int]:
@@ -60,6 +61,10 @@ class Generator:
     def _next(self) -> int:
         self.draw += 1
         return self.draw - 1
+
+
+def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 default_generator = Generator(0)

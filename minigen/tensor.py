@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, as_array, device_of, is_array, require_device, to_device
-from .errors import DeviceError, GraphError, ShapeError
+from .errors import DeviceError, DTypeError, GraphError, ShapeError
 from .host import forbid
 
 __all__ = ["Parameter", "Tensor", "TensorLike", "tensor"]
@@ -32,6 +32,8 @@ class Tensor:
     _version: list[int]  # one cell, shared by all tensors that look at the same memory
 
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
+        if type(data) is not np.ndarray and not is_array(data):
+            raise DTypeError(f"a Tensor holds an array, got {type(data).__name__}: make one with mg.tensor(...)")
         if requires_grad and data.dtype.kind != "f":
             raise GraphError(f"requires_grad needs a float tensor, not {data.dtype}: gradients are real numbers")
         self.data = data
@@ -167,6 +169,22 @@ class Tensor:
 
     def __setitem__(self, key: Any, value: TensorLike) -> None:
         ops.assign(self, value, key=_plain(key, self.device))
+
+    def _changed(self, value: Tensor) -> Tensor:
+        """What `p -= lr * g` leaves in p: a leaf that is trained is itself changed, else p names a new tensor."""
+        return self.copy_(value) if self.requires_grad and self._node is None else value
+
+    def __iadd__(self, other: TensorLike) -> Tensor:
+        return self._changed(self + other)
+
+    def __isub__(self, other: TensorLike) -> Tensor:
+        return self._changed(self - other)
+
+    def __imul__(self, other: TensorLike) -> Tensor:
+        return self._changed(self * other)
+
+    def __itruediv__(self, other: TensorLike) -> Tensor:
+        return self._changed(self / other)
 
     # Operators ----------------------------------------------------------------------------------------------
 

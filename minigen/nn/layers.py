@@ -27,10 +27,12 @@ class Dense(Module):
 
     def __init__(self, n_in: int, n_out: int, *, bias: bool = True, init: Initialiser = lecun_uniform,
                  rng: Generator | None = None) -> None:
-        if n_in < 1 or n_out < 1:
-            raise UsageError(f"Dense({n_in}, {n_out}): both sizes must be at least 1")
+        if not all(isinstance(n, int | np.integer) and n >= 1 for n in (n_in, n_out)):
+            raise UsageError(f"Dense({n_in!r}, {n_out!r}): both sizes must be whole numbers, at least 1")
+        if rng is not None and not isinstance(rng, Generator):
+            raise UsageError(f"rng = {rng!r}: expected a generator, such as mg.Generator(0)")
         self.weight = Parameter(init(rng or default_generator, (n_in, n_out)).data)
-        self.bias = Parameter(tensor([0.0] * n_out).data) if bias else None
+        self.bias = Parameter(np.zeros(n_out, np.float32)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.bias is not None:
@@ -56,6 +58,8 @@ class LeakyReLU(Module):
     """y = x where x > 0, else slope x. Maas, Hannun & Ng 2013."""
 
     def __init__(self, slope: float = 0.01) -> None:
+        if not isinstance(slope, int | float | np.floating):
+            raise UsageError(f"LeakyReLU slope must be a number, got {slope!r}")
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,8 +97,8 @@ class Dropout(Module):
     """
 
     def __init__(self, rate: float = 0.5, rng: Generator | None = None) -> None:
-        if not 0 <= rate < 1:
-            raise UsageError(f"Dropout rate must be at least 0 and under 1, got {rate}")
+        if not isinstance(rate, int | float | np.floating) or not 0 <= rate < 1:
+            raise UsageError(f"Dropout rate must be at least 0 and under 1, got {rate!r}")
         self.rate = rate
         self.rng = rng or default_generator
 
@@ -154,6 +158,10 @@ class Sequential(Module):
     """y = f_n(... f_2(f_1(x)))."""
 
     def __init__(self, *layers: Module) -> None:
+        for layer in layers:
+            if not callable(layer) or isinstance(layer, type):
+                raise UsageError(f"Sequential got {layer!r}: expected layers one by one, such as "
+                                 "Sequential(Dense(2, 1), Tanh())")
         self.layers = list(layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..errors import ShapeError
+from ..errors import ShapeError, UsageError
 from ..tensor import Parameter, Tensor
 from .module import Module
 
@@ -40,6 +40,8 @@ class BatchNorm(Module):
     """
 
     def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        if not isinstance(width, int | np.integer) or width < 1:
+            raise UsageError(f"BatchNorm({width!r}): the width must be a whole number, at least 1")
         self.scale = Parameter(np.ones(width, np.float32))
         self.shift = Parameter(np.zeros(width, np.float32))
         self.running_mean = Tensor(np.zeros(width, np.float32))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..autograd import op
-from ..backend import Array, device_of, namespace
+from ..backend import FLOATS, Array, device_of, namespace
 from ..backend import to_device as moved
-from ..errors import DataError
+from ..errors import DataError, DTypeError
 from ..tensor import Tensor
 from .elementwise import log
 
@@ -149,6 +149,8 @@ def _(g, y, condition, a, b):
 @op
 def astype(x: Array, *, dtype: np.dtype) -> Array:
     """y = x in another element type;  dL/dx = g in the type of x"""
+    if dtype.kind not in "iub" and dtype not in FLOATS:
+        raise DTypeError(f"astype({dtype}): a tensor holds float32, float64, integers or booleans")
     return x.astype(dtype)
 
 

@@ -12,7 +12,7 @@ from .. import ops
 from ..autograd import no_grad
 from ..backend import namespace, to_device
 from ..errors import CheckpointError, UsageError
-from ..host import HostNumber
+from ..host import HostNumber, Number
 from ..tensor import Parameter, Tensor
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -30,7 +30,14 @@ class Optimizer:
     steps = HostNumber()
 
     def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
+        if not isinstance(parameters, Iterable) or isinstance(parameters, Tensor) or hasattr(parameters, "parameters"):
+            raise UsageError(f"{type(self).__name__} got one {type(parameters).__name__}: expected the parameters of a "
+                             "module, net.parameters(), or a list of them")
         self.parameters = list(parameters)
+        for n, p in enumerate(self.parameters):
+            if not isinstance(p, Parameter) and not (isinstance(p, Tensor) and p.requires_grad):
+                raise UsageError(f"{type(self).__name__}: parameters[{n}] is a {type(p).__name__}, expected a "
+                                 "Parameter, or a Tensor that requires grad")
         if not self.parameters:
             raise UsageError(f"{type(self).__name__} got no parameters to train")
         _at_least_0(lr=lr)
@@ -86,14 +93,14 @@ class Optimizer:
 
 def _at_least_0(**settings: float) -> None:
     for name, value in settings.items():
-        if not 0 <= value < math.inf:
-            raise UsageError(f"{name} must be at least 0 and finite, got {value}")
+        if not isinstance(value, int | float | np.floating | Number) or not 0 <= value < math.inf:
+            raise UsageError(f"{name} must be at least 0 and finite, got {value!r}")
 
 
 def _positive(**settings: float) -> None:
     for name, value in settings.items():
-        if not 0 < value < math.inf:
-            raise UsageError(f"{name} must be positive and finite, got {value}")
+        if not isinstance(value, int | float | np.floating | Number) or not 0 < value < math.inf:
+            raise UsageError(f"{name} must be positive and finite, got {value!r}")
 
 
 def _decay_rate(**settings: float) -> None:
@@ -157,6 +164,8 @@ class Adam(Optimizer):
     def __init__(self, parameters: Iterable[Parameter], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         super().__init__(parameters, lr)
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise UsageError(f"betas = {betas!r}: expected two numbers, such as (0.9, 0.999)")
         beta1, beta2 = betas
         _decay_rate(beta1=beta1, beta2=beta2)
         _positive(eps=eps)

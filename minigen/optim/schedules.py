@@ -55,6 +55,10 @@ class Warmup:
     steps: int
     then: Schedule = lambda step: 1.0
 
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise UsageError(f"Warmup needs steps >= 0, got {self.steps}")
+
     def __call__(self, step: int) -> float:
         return (step + 1) / self.steps if step < self.steps else self.then(step - self.steps)
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from ..autograd import Op, hook, mode
-from ..backend import Array, is_array, share_memory, to_device
-from ..errors import GraphError
+from ..backend import FLOATS, Array, is_array, share_memory, to_device
+from ..errors import DTypeError, GraphError
 from ..host import Ledger, Number, forbid, plain, trace
 from ..tensor import Tensor
 from .ir import Instruction, Program, Value, leaves, like, plain_number, rebuilt
@@ -239,6 +239,9 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
 
     def entered(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
+            if value.dtype.kind not in "iub" and value.dtype not in FLOATS:
+                raise DTypeError(f"the argument {name!r} of a compiled step holds {value.dtype}: expected float32, "
+                                 "float64, integers or booleans")
             if value.requires_grad:
                 raise GraphError(f"the argument {name!r} of a compiled step requires grad, and the program could not "
                                  "leave its gradient there: make it a Parameter that the step uses, or detach it")

@@ -86,6 +86,7 @@ def train(
     state before the step is saved and OutOfMemoryError says which batch size would fit. Bad arguments raise UsageError,
     bad images DataError, a folder that cannot be written OutputError, all before the first step.
     """
+    _require_kinds(model, images, out, pipeline, report, feedback)
     epochs, batch_size, seed = _whole("epochs", epochs), _whole("batch_size", batch_size), _whole("seed", seed)
     data = as_dataset(images, model, "images")
     if pipeline is not None:
@@ -129,6 +130,22 @@ def _move(model: Trainable, device: str | None) -> None:
     if not hasattr(model, "to"):
         raise UsageError(f"device = {device!r}: a {model.kind} has no method `to(device)`; leave device out")
     model.to(device)
+
+
+def _require_kinds(model: Any, images: Any, out: Any, pipeline: Any, report: Any, feedback: Any) -> None:
+    """UsageError for what is easily given in place of these."""
+    if isinstance(model, type) or not hasattr(model, "train_step"):
+        raise UsageError(f"model = {model!r}: expected a model, such as mg.models.VAE()")
+    if isinstance(images, tuple):
+        raise UsageError(f"images is a tuple of {len(images)}: give the images alone (mnist gives images and labels)")
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise UsageError(f"out = {out!r}: expected the path of a folder")
+    if pipeline is not None and not isinstance(pipeline, Pipeline):
+        raise UsageError(f"pipeline = {pipeline!r}: expected a Pipeline, such as Pipeline(Shift(1), seed=0)")
+    if report is not None and not hasattr(report, "end"):
+        raise UsageError(f"report = {report!r}: expected a Reporter, such as PlainReporter()")
+    if not isinstance(feedback, Sequence):
+        raise UsageError(f"feedback is a {type(feedback).__name__}: expected a list of controllers")
 
 
 def _whole(name: str, value: SupportsIndex) -> int:
