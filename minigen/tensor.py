@@ -32,7 +32,9 @@ class Tensor:
     _version: list[int]  # one cell, shared by all tensors that look at the same memory
 
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
-        if type(data) is not np.ndarray and not is_array(data):
+        if isinstance(data, np.generic):
+            data = np.asarray(data)
+        elif type(data) is not np.ndarray and not is_array(data):
             raise DTypeError(f"a Tensor holds an array, got {type(data).__name__}: make one with mg.tensor(...)")
         if requires_grad and data.dtype.kind != "f":
             raise GraphError(f"requires_grad needs a float tensor, not {data.dtype}: gradients are real numbers")

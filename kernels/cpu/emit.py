@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .jit import DISABLED
 
 __all__ = ["I64", "Address", "Vectors", "address_of", "array_intrinsic"]
 
@@ -22,7 +24,6 @@ I64 = ir.IntType(64)
 _I32 = ir.IntType(32)
 
 Address = Any  # an LLVM integer of 64 bits
-_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
 def address_of(context: Any, builder: ir.IRBuilder, kind: Any, array: Any, *indices: Any) -> tuple[Address, list[Any]]:
@@ -41,7 +42,7 @@ def array_intrinsic(name: str, twin: Callable[..., Any], emit: Callable[..., Non
     `twin` is the same function in NumPy; it gives the number of arguments, and stands in when compilation is off.
     `name` must tell apart everything that `emit` depends on: the cache of compiled kernels goes by it.
     """
-    if _DISABLED:
+    if DISABLED:
         return twin
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[Any]) -> Any:

@@ -16,9 +16,10 @@ from numba.core.dispatcher import Dispatcher
 
 from . import elementwise  # noqa: F401 - importing it lets compiled loops call the formulas
 from .cache import PrivateCache
-from .jit import _DISABLED, CONTRACT, LOOSE, NO_ALLOCATION, NoOverlap, _quiet, jit_formula
+from .indirect import compiled_address
+from .jit import CONTRACT, DISABLED, LOOSE, NO_ALLOCATION, NoOverlap, jit_formula, quiet
 
-__all__ = ["compile_loop", "plus"]
+__all__ = ["compile_loop", "native", "plus"]
 
 
 def _plus(total: Any, x: Any) -> Any:
@@ -37,12 +38,13 @@ class _LoopCache(PrivateCache):
 
 
 _compiled: dict[tuple[str, str], Callable[..., None]] = {}
+_native: dict[Callable[..., None], tuple[Any, tuple[Any, ...]]] = {}  # dispatcher and types, by entry point
 
 
 def compile_loop(function: Callable[..., None], types: str) -> Callable[..., None]:
     """The compiled entry point for arguments of these types, such as "float32[:, :], float64": arrays contiguous."""
-    if _DISABLED:
-        return _quiet(function)
+    if DISABLED:
+        return quiet(function)
     code = function.__code__
     description = repr((code.co_code, code.co_consts, code.co_names, code.co_argcount))  # not the names of variables
     found = _compiled.get((description, types))
@@ -58,7 +60,14 @@ def compile_loop(function: Callable[..., None], types: str) -> Callable[..., Non
         dispatcher.compile(signature)
         assert isinstance(dispatcher, Dispatcher)
         found = _compiled[description, types] = dispatcher.overloads[signature].entry_point  # type: ignore[attr-defined]
+        _native[found] = dispatcher, signature
     return found
+
+
+def native(loop: Callable[..., None]) -> tuple[int, tuple[Any, ...]]:
+    """The address of the machine code behind an entry point of `compile_loop`, and the types that it takes."""
+    dispatcher, signature = _native[loop]
+    return compiled_address(dispatcher, signature), signature
 
 
 def _numba_type(text: str) -> Any:

@@ -11,12 +11,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .jit import DISABLED
 
 __all__ = ["compiled_address", "make_handover", "make_indirect"]
 
-_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
 _kept: list[Any] = []
@@ -36,7 +37,7 @@ def make_indirect(function: Callable[..., None]) -> Callable[..., None]:
     The types of the arguments must be those that the address was compiled for: integers are int64. With compilation
     switched off, `function` itself is called.
     """
-    if _DISABLED:
+    if DISABLED:
         return lambda address, arguments: function(*arguments)
 
     @intrinsic
@@ -65,7 +66,7 @@ def make_handover(kinds: Sequence[Any]) -> tuple[Callable[..., Any], Callable[..
     The address is valid until the function that called `hold` returns. With compilation switched off it is the tuple
     itself.
     """
-    if _DISABLED:
+    if DISABLED:
         return lambda arguments: arguments, lambda address: address
     packed = types.Tuple(kinds)
 

@@ -19,8 +19,8 @@ from numba.extending import register_jitable
 
 from .cache import PrivateCache
 
-__all__ = ["CONTRACT", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "NoOverlap", "announce_compilation", "jit",
-           "jit_formula", "jit_part"]
+__all__ = ["CONTRACT", "DISABLED", "EXACT", "LOOSE", "NO_ALLOCATION", "Kernel", "NoOverlap", "announce_compilation",
+           "jit", "jit_formula", "jit_part", "quiet"]
 
 EXACT: frozenset[str] = frozenset()
 """Every operation rounded as IEEE 754 says, in the written order: the same bits on every device."""
@@ -35,7 +35,9 @@ MAY_ALLOCATE: dict[str, Any] = {"_nrt": True, "no_cfunc_wrapper": True}
 NO_ALLOCATION: dict[str, Any] = {"_nrt": False, "no_cfunc_wrapper": True}
 """Numba's switch for its run-time memory manager. The other one leaves out a way in from C, which nobody takes."""
 
-_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+"""Whether Numba leaves everything to Python."""
+
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -62,8 +64,8 @@ def jit(
         options = {**options, "pipeline_class": NoOverlap}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        if _DISABLED:
-            return _quiet(function)
+        if DISABLED:
+            return quiet(function)
         dispatcher: Any = numba.njit(function, error_model="numpy", fastmath=set(fastmath) or False, **options)
         dispatcher._cache = PrivateCache(function, repr((sorted(fastmath), apart)))
         return dispatcher
@@ -71,7 +73,7 @@ def jit(
     return decorate
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     """Machine code does not warn of overflow, nor does the same code in plain Python."""
 
     @functools.wraps(function)

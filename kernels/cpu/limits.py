@@ -14,18 +14,17 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from llvmlite import binding, ir
-from numba.core import config
 from numpy.typing import NDArray
 
 from .cache import PrivateCache
 from .emit import I64, Vectors, address_of, array_intrinsic
 from .host import tile_for
+from .jit import DISABLED
 
 __all__ = ["Chains", "chains_for", "processor", "stream_copy"]
 
 Array = NDArray[Any]
 
-_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 _UNROLL = 4  # multiply-adds of each chain between two jumps
 _LINES = 4  # vectors of a copy between two jumps
 
@@ -169,7 +168,7 @@ def _make_copy(dtype: np.dtype, width: int) -> Callable[..., None]:
 
 def _compiled(function: Callable[..., None], options: str, signature: tuple[Any, ...]) -> Callable[..., None]:
     """Compiled without Python's lock, and kept in the cache like every other kernel."""
-    if _DISABLED:
+    if DISABLED:
         return function
     dispatcher: Any = numba.njit(function, nogil=True, error_model="numpy")
     dispatcher._cache = PrivateCache(function, f"limits {options}")

@@ -19,23 +19,22 @@ from numba.core import config
 
 from .cache import PrivateCache
 from .indirect import compiled_address, make_handover, make_indirect
-from .jit import NO_ALLOCATION, entry_point, jit
+from .jit import DISABLED, NO_ALLOCATION, entry_point, jit
 
 __all__ = ["NOBODY", "Team", "call_fork", "make_worker", "one_at_a_time", "shared_by", "team_for"]
 
-_DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 
 def _work(given: Any, part: int) -> None:
     """What a worker looks like."""
 
 
-_call_worker = (lambda worker, arguments: worker(*arguments)) if _DISABLED else make_indirect(_work)
+_call_worker = (lambda worker, arguments: worker(*arguments)) if DISABLED else make_indirect(_work)
 
 
 # By the name of their symbols: what Numba offers is compiled as an address in this process, and could not be cached.
-_get_threads: Any = numba.get_num_threads if _DISABLED else types.ExternalFunction("get_num_threads", types.intp())
-_set_threads: Any = (numba.set_num_threads if _DISABLED
+_get_threads: Any = numba.get_num_threads if DISABLED else types.ExternalFunction("get_num_threads", types.intp())
+_set_threads: Any = (numba.set_num_threads if DISABLED
                      else types.ExternalFunction("set_num_threads", types.void(types.int32)))  # fmt: skip
 
 
@@ -86,7 +85,7 @@ def team_for(threads: int) -> Team:
 
 @functools.cache
 def _address_of_fork() -> Any:
-    if _DISABLED:
+    if DISABLED:
         return fork
     dispatcher: Any = numba.njit(fork, parallel=True, error_model="numpy", **NO_ALLOCATION)
     dispatcher._cache = PrivateCache(fork, "")
@@ -103,7 +102,7 @@ def make_worker(work: Callable[..., None], held: Callable[..., Any], kinds: Sequ
         work(part, *held(given))
 
     dispatcher: Any = jit()(worker)
-    if _DISABLED:
+    if DISABLED:
         return lambda: dispatcher
     dispatcher._cache = PrivateCache(worker, repr(kinds))
     return lambda: compiled_address(dispatcher, (numba.int64, numba.int64))
@@ -124,7 +123,7 @@ def shared_by(threads: int, work: Callable[..., None], kinds: Sequence[Any]) -> 
         call_fork(fork, (worker, hold((parts, *arguments)), parts, team))
 
     compiled: Any = jit()(run)
-    if not _DISABLED:
+    if not DISABLED:
         compiled._cache = PrivateCache(run, repr(kinds))
     shared = one_at_a_time(entry_point(compiled, (numba.int64,) * 4 + (packed,)))
     return lambda *arguments: shared(fork, worker, threads, team, arguments)

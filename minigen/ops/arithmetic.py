@@ -147,8 +147,9 @@ def _(g, y, condition, a, b):
 
 
 @op
-def astype(x: Array, *, dtype: np.dtype) -> Array:
+def astype(x: Array, *, dtype: str | np.dtype) -> Array:
     """y = x in another element type;  dL/dx = g in the type of x"""
+    dtype = np.dtype(dtype)
     if dtype.kind not in "iub" and dtype not in FLOATS:
         raise DTypeError(f"astype({dtype}): a tensor holds float32, float64, integers or booleans")
     return x.astype(dtype)

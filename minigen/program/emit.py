@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,14 +45,25 @@ _SMALL = 2_000_000
 
 
 @dataclass
-class Emitted:
-    """The source, the instruction on each line of it (counted from 1), and what `bind` takes by name."""
+class Text:
+    """A source, and the instruction on each line of it (counted from 1)."""
 
     source: str
     lines: dict[int, Instruction]
+
+
+@dataclass
+class Emitted(Text):
+    """The source with its lines, and what `bind` takes by name.
+
+    `played` is what runs where there is machine code of the kernels, on one thread (True) and on more: lines in a row
+    that work on memory which stays, with numbers that Python has before the step, are one call there.
+    """
+
     state: dict[str, Value]
     constants: dict[str, Array]
     outputs: list[Value] = field(default_factory=list)
+    played: dict[bool, Text] = field(default_factory=dict)
 
 
 def emit(program: Program, plan: Plan) -> Emitted:
@@ -76,6 +88,9 @@ class Emitter:
         self.body: list[tuple[str, Instruction | None]] = []
         self.own: set[Value] = set()  # arrays that a line makes anew
         self.given: set[Value] = set()  # those that leave the step
+        self.calls: dict[int, str] = {}  # lines of the body, by their number, as calls in a sequence
+        self.large: set[int] = set()  # those of them that more than one thread shares out
+        self.slots: dict[str, int] = {}  # host numbers that such calls read, and their places
 
     def emitted(self) -> Emitted:
         for i in self.program.instructions:
@@ -154,6 +169,10 @@ class Emitter:
             self.named.add(i.output)
             return
         self.body.append((self._line(i), i))
+        if (call := self._call(i)) is not None:
+            self.calls[len(self.body) - 1] = call
+            if i.name == "product" and _work(i) >= _SMALL:
+                self.large.add(len(self.body) - 1)
 
     def _line(self, i: Instruction) -> str:
         match i.name:
@@ -179,11 +198,29 @@ class Emitter:
                 return f"{i.output.name} = {self._view(i)}"
         return self._fallback(i)
 
+    def _call(self, i: Instruction) -> str | None:
+        """The line as a call in a sequence, None for one that only Python can make."""
+        if i.name == "loop":
+            written = self.written[i]
+            if not all(o.value in self.plan.fixed and o.value.ordered for o in written.operands):
+                return None
+            arguments = [self._shaped(o.value, o.shape) for o in written.operands] + [
+                f"Slot(numbers, {self.slots.setdefault(x.text, len(self.slots))})" if isinstance(x, Number)
+                else self._text(x) for x in written.numbers]
+            return f"loop_call({', '.join([self._loop(written), *arguments])})"
+        if i.name == "product" and all(
+                v in self.plan.fixed and v.size and (v.ordered or len(v.shape) == 2) for v in (*i.reads, i.output)):
+            return f"product_call({self._factors(i)})"
+        return None
+
     def _loop(self, written: Written) -> str:
         text = f'@loop("{written.types}")\n{written.text}'
         return self.loops.setdefault(text, f"loop_{len(self.loops) + 1}")
 
     def _product(self, i: Instruction) -> str:
+        return f"{self.small if _work(i) < _SMALL else 'matmul'}({self._factors(i)})"
+
+    def _factors(self, i: Instruction) -> str:
         left, right, *rest = i.inputs
         options = [f"bias={self._text(rest[0])}"] if i.attrs["bias"] else []
         if i.attrs["activation"]:
@@ -193,8 +230,7 @@ class Emitter:
         if i.attrs["accumulate"]:
             options.append("accumulate=True")
         options.append(f"out={self._rows(i.output)}")
-        name = self.small if math.prod(left.shape) * right.shape[-1] < _SMALL else "matmul"
-        return f"{name}({self._rows(left)}, {self._text(right)}, {', '.join(options)})"
+        return f"{self._rows(left)}, {self._text(right)}, {', '.join(options)}"
 
     def _rows(self, v: Value) -> str:
         """v as a matrix: its rows, whatever other axes it has."""
@@ -255,24 +291,46 @@ class Emitter:
         returned = [self._returned(v) for v in outputs]
         moved = [self._text(value) for _, _, value in self.program.ledger.writes.values()]
         moved += [x.text for x in numbers_in(self.program.outputs)]
+        leaving = f"({tuple_of(returned)}), ({tuple_of(moved)})"
+        source = self._source_of(self.bound, self.body, leaving)
+        played = {alone: self._source_of(*self._in_sequences(alone), leaving) for alone in (True, False)}
+        return Emitted(source.source, source.lines, self.state, self.constants, outputs, played)
+
+    def _in_sequences(self, alone: bool) -> tuple[list[str], list[tuple[str, Instruction | None]]]:
+        """The lines of bind and of the step, where calls in a row are one: also large products, on one thread alone."""
+        bound = ["from minigen.kernels.cpu.sequence import Slot, loop_call, product_call, sequence", "",
+                 f"numbers = np.empty({len(self.slots)})", *self.bound]
+        body: list[tuple[str, Instruction | None]] = [(f"numbers[{k}] = {x}", None) for x, k in self.slots.items()]
+        members = self.calls.keys() - (set() if alone else self.large)
+        for together, run in itertools.groupby(range(len(self.body)), members.__contains__):
+            lines = list(run)
+            if together and len(lines) > 1:
+                name = f"sequence_{lines[0]}"
+                bound.append(f"{name} = sequence({', '.join(self.calls[n] for n in lines)})")
+                body.append((f"{name}()", None))
+            else:
+                body += [self.body[n] for n in lines]
+        return bound, body
+
+    def _source_of(self, bound: list[str], body: list[tuple[str, Instruction | None]], leaving: str) -> Text:
         arguments = [v.name for v in self.program.arguments] + list(self.program.ledger.reads)
         lines = _HEADER.format(name=self.program.name, summary=self._summary()).splitlines()
         for text, name in self.loops.items():
             lines += ["", "", *text.replace("{name}", name).splitlines()]
         lines += ["", "", "def bind(arena, state, constant):"]
-        lines += [f"    {line}" for line in self.bound]
+        lines += [f"    {line}" for line in bound]
         lines += ["", f"    def step({', '.join(arguments)}):"]
         of: dict[int, Instruction] = {}
         heading = None
-        for text, i in self.body:
+        for text, i in body:
             if i is not None and (i.phase, i.site) != heading:
                 heading = i.phase, i.site
                 lines.append(f"        # {i.phase}, {i.site}")
             lines.append(f"        {text}{f'  # {i.says}' if i is not None and i.says else ''}")
             if i is not None:
                 of[len(lines)] = i
-        lines += [f"        return ({tuple_of(returned)}), ({tuple_of(moved)})", "", "    return step", ""]
-        return Emitted("\n".join(lines), of, self.state, self.constants, outputs)
+        lines += [f"        return {leaving}", "", "    return step", ""]
+        return Text("\n".join(lines), of)
 
     def _returned(self, v: Value) -> str:
         """An array that nobody else has: one that a line made anew, the first time that it is given out, or a copy."""
@@ -286,6 +344,11 @@ class Emitter:
         arguments = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in self.program.arguments) or "none"
         arena = math.ceil(self.plan.size / 1024)
         return f"Arguments: {arguments}. {len(self.body)} lines, an arena of {arena} KiB."
+
+
+def _work(i: Instruction) -> int:
+    """Multiply-adds of a product."""
+    return math.prod(i.inputs[0].shape) * i.inputs[1].shape[-1]
 
 
 def is_odd(x: Any) -> bool:

@@ -16,10 +16,12 @@ import numpy as np
 from ..backend import Array, share_memory
 from ..errors import GraphError, MinigenError, ShapeError
 from ..host import Number
+from ..kernels.cpu.jit import DISABLED
+from ..kernels.threads import threads_to_start
 from ..tensor import Tensor
 from . import emit as cpu_emit
 from . import runtime
-from .emit import Emitted
+from .emit import Emitted, Text
 from .ir import Program, Value, rebuilt
 from .passes import optimise
 from .passes.memory import Plan, plan_memory
@@ -51,9 +53,13 @@ class Runnable:
         self._guard = self._compiled_guard()
         self._states = [(v.parts or [v], v) for v in self.emitted.state.values()]
         self._data: list[tuple[Tensor, Array]] = []
+        self._alone = False  # whether one thread alone computes
         self._stays = _unmoved([])
-        self._bind = self._compiled(interpret)
+        self._interpret = interpret or DISABLED
+        self._number = next(_numbers)
+        self._binds: dict[int, Callable[..., Any]] = {}  # compiled texts, by their addresses
         self._step: Callable[..., Any] | None = None
+        self._settled = False  # whether it has run more than once on this memory
         self._structure = self._numbered()
         states = {id(p.tensor) for parts, _ in self._states for p in parts}
         self._looked_at = [(t, t.data.shape) for t in watch.tensors.values() if id(t) not in states]
@@ -65,7 +71,7 @@ class Runnable:
         """Whether this program is the right one for the world as it is."""
         if not self._holds():
             return False
-        if not self._stays():
+        if not self._stays() or self._alone != (threads_to_start() == 1):
             if any(t.device != self.device or _kind(t.data) != _kind(data) for t, data in self._data):
                 return False
             self._step = None
@@ -86,7 +92,9 @@ class Runnable:
                 raise GraphError(f"{c.site}: the array captured here has been changed in place since the step was "
                                  "compiled, and the program holds it as a constant: pass it as an argument")
         if self._step is None:
-            self._step = self._bound()
+            self._step, self._settled = self._bound(self.emitted), False
+        elif not self._settled:
+            self._step, self._settled = self._in_sequences(), True
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
         self._require_apart(arrays)
@@ -103,9 +111,9 @@ class Runnable:
 
     def _explained(self, error: Exception) -> MinigenError:
         """The error of one of the program's lines, with the operation and the user's line that asked for it."""
-        frames = traceback.walk_tb(error.__traceback__)
-        lines = [line for frame, line in frames if frame.f_code.co_filename == self._file]
-        i = self.emitted.lines.get(lines[-1]) if lines else None
+        frames, file = traceback.walk_tb(error.__traceback__), self._file(self._running)
+        lines = [line for frame, line in frames if frame.f_code.co_filename == file]
+        i = self._running.lines.get(lines[-1]) if lines else None
         where = f"{i.site}: `{i.name}`" if i is not None else self.program.name
         kind = type(error) if isinstance(error, MinigenError) else ShapeError
         return kind(f"{where}, in a compiled step: {error}")
@@ -136,9 +144,18 @@ class Runnable:
             state[v.name] = self.memory.flat(tensors) if v.parts else tensors[0].data
         return state
 
-    def _bound(self) -> Callable[..., Any]:
+    def _in_sequences(self) -> Callable[..., Any]:
+        """The step with sequences in place of lines, where it can have them: they are made for this memory alone."""
+        played = self.emitted.played.get(self._alone)
+        if played is None or self._interpret or not all(data.flags.aligned for _, data in self._data):
+            assert self._step is not None
+            return self._step
+        return self._bound(played)
+
+    def _bound(self, text: Text) -> Callable[..., Any]:
         """The step with its memory, as state lies now."""
         state = self.state()
+        self._running, self._alone = text, threads_to_start() == 1
         self._data = [(p.tensor, p.tensor.data) for parts, _ in self._states for p in parts]
         self._stays = _unmoved(self._data)
         written = {v.root for i in self.program.instructions for v in i.writes}
@@ -147,7 +164,9 @@ class Runnable:
         self._overwritten = [t.data for t in changed if t is not None]
         self._owners = {_owner(data) for data in self._overwritten}
         self._rewritten = {n for n, v in enumerate(self.program.arguments) if v in written}
-        return self.bind(state)
+        if id(text) not in self._binds:
+            self._binds[id(text)] = self._compiled(text)
+        return self.bind(state, self._binds[id(text)])
 
     def _require_apart(self, arrays: list[Array]) -> None:
         """GraphError where an argument lies in memory that the step overwrites as another tensor's."""
@@ -160,18 +179,20 @@ class Runnable:
                 raise GraphError(f"{self.program.name}: the argument {self.program.arguments[n].name!r} shares memory "
                                  "with another tensor, and the step overwrites one of them: pass a copy")
 
-    def bind(self, state: dict[str, Array], bind: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    def bind(self, state: dict[str, Array], bind: Callable[..., Any]) -> Callable[..., Any]:
         """The step on this state, with memory of its own; `bind` is that of the source, or of a changed one."""
-        constants = self.memory.placed(self.emitted.constants)
-        return (bind or self._bind)(self.memory.Arena(self.plan.size), state, constants)
+        return bind(self.memory.Arena(self.plan.size), state, self.memory.placed(self.emitted.constants))
 
-    def _compiled(self, interpret: bool) -> Callable[..., Any]:
+    def _file(self, text: Text) -> str:
+        how = "" if text is self.emitted else ", in sequences"
+        return f"<minigen program {self._number}: {self.program.name}{how}>"
+
+    def _compiled(self, text: Text) -> Callable[..., Any]:
         """`bind`, out of the source; a debugger and a traceback find the text."""
-        source = self.emitted.source
-        name = self._file = f"<minigen program {next(_numbers)}: {self.program.name}>"
+        source, name = text.source, self._file(text)
         linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
         namespace: dict[str, Any] = {"__name__": "minigen.program.generated"}
-        if interpret:
+        if self._interpret:
             source = source.replace("@loop(", "@plainly(")
             namespace["plainly"] = _plainly
         exec(builtins.compile(source, name, "exec"), namespace)

@@ -110,7 +110,11 @@ class CompiledStep:
 
     @property
     def source(self) -> str:
-        """The text of the program that was made last: what runs."""
+        """The text of the program that was made last: what runs.
+
+        From its second run on, calls of kernels on consecutive lines are one call of machine code (see
+        `minigen.kernels.cpu.sequence`), and on the gpu all are.
+        """
         return self.last.emitted.source
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -32,14 +32,15 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 # Names that the source has for other things, and words of C++, in which loops for the gpu are written.
-_TAKEN = ("math np kernels OPS scalar scalar64 matmul small_matmul normal_into uniform_into array loop ordered plus "
+_TAKEN = ("Slot loop_call product_call sequence "
+          "math np kernels OPS scalar scalar64 matmul small_matmul normal_into uniform_into array loop ordered plus "
           "bind step arena state constant float bool abs range coefficients from_memory launch joined scalar_of host "
           "numbers scratch alignas alignof and_eq asm auto bitand bitor case catch char class compl const constexpr "
           "decltype default delete do double enum explicit export extern final friend goto inline int long mutable "
           "namespace new noexcept not_eq nullptr operator or_eq override private protected public register short "
           "signed sizeof slice static struct switch template this thread_local throw true false typedef typeid "
           "typename union unsigned using virtual void volatile wchar_t xor xor_eq").split()
-_INNER = re.compile("[ijklmnpq]|[cn][0-9]+|loop_[0-9]+")  # names of loops, and of their indices, numbers and lengths
+_INNER = re.compile("[ijklmnpq]|[cn][0-9]+|(loop|sequence)_[0-9]+")  # loops, and their indices, numbers and lengths
 _MADE = ("_out", "_row", "_total", "_into")  # ends of the names that a loop makes of a value's, and of kernels
 
 

@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 
 from ...threads import threads_to_start
 from .blocked import blocked
-from .engine import ENGINES, entry_point, multiply, multiply_stacks
+from .engine import ENGINES, entry_point, multiply, multiply_stacks, native_whole
 from .epilogue import ACTIVATIONS, activate
 from .loop_order import loop_order
 from .naive import naive
 from .register_tile import register_tile
 from .whole import AS_NEEDED, BOTH, BY_SIZE
 
-__all__ = ["RUNGS", "matmul", "small_matmul"]
+__all__ = ["RUNGS", "matmul", "product_arguments", "small_matmul"]
 
 Array = NDArray[Any]
 
@@ -156,6 +156,19 @@ def small_matmul(
     ):  # fmt: skip
         return out
     return matmul(a, b, bias=bias, activation=activation, slope=slope, accumulate=accumulate, out=out, threads=1)
+
+
+def product_arguments(
+    a: Array, b: Array, *, bias: Array | None = None, activation: str | None = None, slope: float = 0.01,
+    accumulate: bool = False, out: Array,
+) -> tuple[int, tuple[Any, ...], tuple[Any, ...]]:  # fmt: skip
+    """The machine code of `small_matmul`, the types that it takes, and what it is given for these."""
+    *engine, _, no_bias = ENGINES[a.dtype, 1]
+    address, kinds = native_whole(a.dtype)
+    return address, kinds, (
+        *engine, out, a, b, no_bias if bias is None else bias, int(accumulate), BY_SIZE, ACTIVATIONS[activation],
+        0.0 if activation == "relu" else slope, 0,
+    )  # fmt: skip
 
 
 def _stacks(a: Array, b: Array, rung: str, threads: int | None) -> Array:

@@ -61,6 +61,13 @@ def _whole(dtype: np.dtype) -> Any:
 
 
 @functools.cache
+def native_whole(dtype: np.dtype) -> tuple[int, tuple[Any, ...]]:
+    """The address of `whole`, and the types that it takes."""
+    kinds = jit.types_of(_WHOLE, dtype)
+    return compiled_address(_whole(dtype), kinds), kinds
+
+
+@functools.cache
 def _stack(dtype: np.dtype) -> Callable[..., bool]:
     return entry_point(make_stack(_whole(dtype)), _STACK, dtype)
 

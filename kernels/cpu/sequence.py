@@ -1,0 +1,97 @@
+"""Compiled kernels one after the other, as one: machine code that calls them by address, with arguments that stay.
+
+A call from Python takes half a microsecond and more, as long as a product of 64 x 64 x 32. What does not change from
+call to call, the memory that a kernel reads and writes and most of its numbers, is written into the code that calls it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numpy.typing import NDArray
+
+from .generated import native
+from .matmul import product_arguments
+
+__all__ = ["Call", "Slot", "loop_call", "product_call", "sequence"]
+
+Array = NDArray[Any]
+
+_WORD = ir.IntType(64)
+_count = itertools.count(1)
+
+
+class Slot(NamedTuple):
+    """An element of an array of float64 that is read anew at every call."""
+
+    numbers: Array
+    place: int
+
+
+class Call(NamedTuple):
+    """Machine code at an address, in Numba's calling convention, and what it is given: arrays, numbers and Slots."""
+
+    address: int
+    returns: Any
+    kinds: tuple[Any, ...]
+    arguments: tuple[Any, ...]
+
+
+def loop_call(loop: Callable[..., None], *arguments: Any) -> Call:
+    """The call of a loop that `compile_loop` made."""
+    address, kinds = native(loop)
+    return Call(address, types.none, kinds, arguments)
+
+
+def product_call(a: Array, b: Array, **settings: Any) -> Call:
+    """The call that `small_matmul` would make, of matrices that are aligned and not empty."""
+    address, kinds, arguments = product_arguments(a, b, **settings)
+    return Call(address, types.boolean, kinds, arguments)
+
+
+@global_compiler_lock
+def sequence(*calls: Call) -> Callable[[], int]:
+    """A function that makes the calls in their order, and returns 0."""
+    context = cpu_target.target_context
+    name = f"minigen_sequence_{next(_count)}"
+    library = context.codegen().create_library(name)
+    module = library.create_ir_module(name)
+    function = ir.Function(module, ir.FunctionType(ir.IntType(32), []), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    for call in calls:
+        kind = context.call_conv.get_function_type(call.returns, call.kinds)
+        # What is returned, an error, and then the arguments, an array as its fields.
+        result, error, *_ = kind.args
+        values = [builder.alloca(result.pointee), builder.alloca(error.pointee)]
+        flat = [part for kind_of, x in zip(call.kinds, call.arguments, strict=True) for part in _flat(kind_of, x)]
+        values += [_value(builder, *pair) for pair in zip(kind.args[2:], flat, strict=True)]
+        builder.call(builder.inttoptr(ir.Constant(_WORD, call.address), kind.as_pointer()), values)
+    builder.ret(ir.Constant(ir.IntType(32), 0))
+    library.add_ir_module(module)
+    library.finalize()
+    run = ctypes.PYFUNCTYPE(ctypes.c_int32)(library.get_pointer_to_function(name))
+    run.kept = library, calls  # type: ignore[attr-defined]
+    return run
+
+
+def _flat(kind: Any, x: Any) -> list[Any]:
+    """An argument as the numbers that compiled code is given for it."""
+    if isinstance(kind, types.Array):
+        return [0, 0, x.size, x.itemsize, x.ctypes.data, *x.shape, *x.strides]  # nothing that counts its references
+    return [x]
+
+
+def _value(builder: ir.IRBuilder, kind: Any, x: Any) -> Any:
+    if isinstance(x, Slot):
+        place = ir.Constant(_WORD, x.numbers.ctypes.data + x.numbers.itemsize * x.place)
+        return builder.load(builder.inttoptr(place, kind.as_pointer()))
+    if isinstance(kind, ir.PointerType):
+        return ir.Constant(_WORD, x).inttoptr(kind)
+    return ir.Constant(kind, x)
