@@ -18,7 +18,8 @@ def as_points(x: Any, name: str, at_least: int, why: str = "") -> np.ndarray:
         raise ShapeError(f"{name}: {x.dtype} of shape {x.shape}, expected floats (samples, features); images become "
                          "features with a feature net, or rows with x.reshape(len(x), -1)")
     if len(x) < at_least:
-        raise DataError(f"{name}: {len(x)} samples are too few{f', {why}' if why else ''}: give {at_least} or more")
+        came = "1 sample is" if len(x) == 1 else f"{len(x)} samples are"
+        raise DataError(f"{name}: {came} too few{f', {why}' if why else ''}: give {at_least} or more")
     if bad := int(np.count_nonzero(~np.isfinite(x))):
         raise DataError(f"{name}: {bad} of {x.size} values are NaN or infinite, expected finite features; has the run "
                         "diverged?")
