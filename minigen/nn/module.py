@@ -58,6 +58,7 @@ class Module:
                 for name, value in module.attributes() if isinstance(value, Tensor)}
 
     def named_parameters(self) -> dict[str, Parameter]:
+        """All parameters, here and below, by their dotted names; one that two layers share under both."""
         return {name: t for name, t in self.named_tensors().items() if isinstance(t, Parameter)}
 
     def parameters(self) -> list[Parameter]:
