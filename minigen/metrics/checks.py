@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, UsageError
 
-__all__ = ["as_points", "as_probabilities", "same_width"]
+__all__ = ["as_points", "as_probabilities", "require_a", "same_width"]
+
+
+def require_a(kind: type, value: Any, name: str, how: str) -> None:
+    """UsageError unless `value` is a `kind`; `how` says where one comes from."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} is of type {type(value).__name__}: expected a {kind.__name__}, {how}")
 
 
 def as_points(x: Any, name: str, at_least: int, why: str = "") -> np.ndarray:

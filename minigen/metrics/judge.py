@@ -10,6 +10,7 @@ from ..data import to_unit
 from ..errors import DataError, ShapeError, UsageError
 from ..random import Generator
 from .cheats import centroids, independent_pixels, random_rows
+from .checks import require_a
 from .classes import ClassHistogram, class_histogram
 from .classifier import Classifier
 from .copies import Copies, copies, nearest_training
@@ -55,6 +56,7 @@ class Judge:
     sizes: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
+        require_a(Classifier, self.net, "net", "such as minigen.metrics.mnist_classifier()")
         features = self.net.config.hidden[-1]
         least = max(LEAST, features + 2, K + 1)
         if self.count < least:
