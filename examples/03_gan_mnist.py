@@ -18,10 +18,16 @@ from minigen.plots import save_grid
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small net, a few steps")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, help="20 or more [default: 4000, with --quick 60]")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder for the picture")
     args = parser.parse_args()
-    steps = 60 if args.quick else args.steps
+    steps = (60 if args.quick else 4000) if args.steps is None else args.steps
+    if steps < 20:
+        parser.error(f"--steps {steps}: expected 20 or more")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {args.out}: cannot be made a folder ({error.strerror}); name another")
 
     images, _ = mg.data.mnist("train", download=False)
     small = {"generator": (32,), "discriminator": (32,), "latent": 8, "lr": 2e-3} if args.quick else {}
@@ -38,7 +44,6 @@ def main() -> None:
             print(f"step {step:5d}   " + "   ".join(f"{name} {value:.3f}" for name, value in losses.items()))
 
     after = gan.sample(100, seed=1)
-    args.out.mkdir(parents=True, exist_ok=True)
     save_grid(after, args.out / "gan_samples.png")
     print(f"Samples: {args.out / 'gan_samples.png'}")
 

@@ -32,6 +32,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small net, a few steps")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder for the pictures")
     args = parser.parse_args()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {args.out}: cannot be made a folder ({error.strerror}); name another")
     epochs, hidden = (5, (64,)) if args.quick else (10, (400,))
 
     images, _ = mg.data.mnist("train", download=False)
@@ -50,7 +54,6 @@ def main() -> None:
     after = vae.evaluate(held_out)["negative_elbo"]
     print(f"negative ELBO on held-out images: {before:.1f} nats before, {after:.1f} after")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     save_manifold(vae.decode(manifold_points(10 if args.quick else 20)), args.out / "vae_manifold.png")
     save_latent_scatter(vae.encode(held_out), labels, args.out / "vae_latent.png")
     print(f"Pictures: {args.out / 'vae_manifold.png'}, {args.out / 'vae_latent.png'}")

@@ -57,7 +57,6 @@ def draw(rates: dict[str, float], peak: float, title: str, path: Path) -> None:
     axes.axvline(peak, ls="--", color="0.3")
     axes.invert_yaxis()
     axes.set(title=title, xlabel="GFLOP/s, float32, one thread")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
@@ -66,6 +65,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small product, few rounds")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder for the picture")
     args = parser.parse_args()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {args.out}: cannot be made a folder ({error.strerror}); name another")
     m, k, n = (64, 100, 128) if args.quick else (256, 784, 400)
 
     (limit,) = measure_peak((1,), dtypes=("float32",), seconds=0.05 if args.quick else 0.5)

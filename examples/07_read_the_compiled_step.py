@@ -44,10 +44,17 @@ def make(hidden: int, latent: int, seed: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small net, a few steps")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, help="20 or more [default: 500, with --quick 20]")
     parser.add_argument("--out", type=Path, default=Path("runs/examples"), help="folder for the program")
     args = parser.parse_args()
-    hidden, steps = (16, 20) if args.quick else (128, args.steps)
+    hidden, steps = (16, 20) if args.quick else (128, 500)
+    steps = steps if args.steps is None else args.steps
+    if steps < 20:
+        parser.error(f"--steps {steps}: expected 20 or more")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {args.out}: cannot be made a folder ({error.strerror}); name another")
 
     images, _ = mg.data.mnist("train", download=False)
     x = (images[: 64 * 10].reshape(10, 64, 784) > 127).astype(np.float32)
@@ -55,7 +62,6 @@ def main() -> None:
 
     compiled(x[0], 1.0), eager(mg.Tensor(x[0]), 1.0)  # the first call writes the program
     print(compiled.source)
-    args.out.mkdir(parents=True, exist_ok=True)
     compiled.save(args.out / "vae_step.py")
     print(f"The same text, to run and to step through: python -m pdb {args.out / 'vae_step.py'}\n")
 

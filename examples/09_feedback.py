@@ -67,6 +67,13 @@ def run(name: str, seed: int, epochs: int, images: np.ndarray, tests: np.ndarray
     return {"epochs": len(history), **judged(model, images, tests[500:])}
 
 
+def told(column: str, values: list[float]) -> str:
+    """The mean over the seeds, and the lowest and highest where there are several."""
+    digits = 0 if column == "epochs" else 2
+    spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{column} {np.mean(values):.{digits}f}{spread}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="three epochs, one seed")
@@ -78,8 +85,7 @@ def main() -> None:
         seeds, epochs = range(1 if args.quick else 3), 3 if args.quick else 100 if name.startswith("vae") else 60
         rows = [run(name, seed, epochs, images, tests) for seed in seeds]
         found[name] = {column: [row[column] for row in rows] for column in rows[0]}
-        print(f"{name:<28}" + "  ".join(f"{column} {np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-                                        for column, values in found[name].items()), flush=True)
+        print(f"{name:<28}" + "  ".join(told(*pair) for pair in found[name].items()), flush=True)
     assert all(np.isfinite(values).all() for row in found.values() for values in row.values())
     free, held = (np.mean(found[name]["KL"]) for name in ("vae", "vae, KLTarget(20)"))
     if args.quick:

@@ -5,8 +5,7 @@ discriminator is known, and with it how far the trained one falls short:
 
     logit*(x) = log p(x) - log q(x)        L_D(D*) = 2 (log 2 - JSD(p, q))        L_D(D) - L_D(D*) >= 0
 
-(Goodfellow et al. 2014, equations 2, 5, 6); integrals are sums over a grid. With wider Gaussians at the start, 0.7
-for 0.4, one of them stays spread over all: D is as good as can be, and the JSD remains 0.1 nats after 1000 steps.
+(Goodfellow et al. 2014, equations 2, 5, 6); integrals are sums over a grid.
 
 Run: python examples/10_gan_world.py     (writes runs/examples/gan_world.gif and .png; some 10 seconds)
 """
@@ -49,7 +48,8 @@ def frame(title: str, trained: np.ndarray, exact: np.ndarray, points: np.ndarray
     for axes, logit, name in zip(figure.subplots(1, 2), (trained, exact), ("D", "D* = p / (p + q)"), strict=True):
         surface = 1 / (1 + np.exp(-logit.reshape(SIDE, SIDE).clip(-30, 30)))
         axes.contourf(AXIS, AXIS, surface, levels=np.linspace(0, 1, 11), cmap="RdBu")
-        axes.plot(*MODES.T, "k+", *points.T, "k.", markersize=5)
+        axes.plot(*points.T, "k.", markersize=5)
+        axes.plot(*MODES.T, "wX", markersize=11, markeredgecolor="black")
         axes.set(title=name, aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
     figure.axes[0].quiver(*points.T, *pull.T, color="green", width=0.005, scale=20)
     figure.suptitle(title)

@@ -22,16 +22,14 @@ from matplotlib.figure import Figure
 import minigen as mg
 from minigen.metrics import vae_figures
 
-PAPER = {1: 86.76, 5: 85.54, 50: 84.78}
+PAPER, BATCH = {1: 86.76, 5: 85.54, 50: 84.78}, 20
 RATES = [1e-3 * 10 ** (-i / 7) for i in range(8)]
 FULL = sum(3**i for i in range(8))
-BATCH = 20
 
 
 def make(draws: int) -> mg.models.VAE:
     """The paper's network."""
-    settings = {"latent": 50, "hidden": (200, 200), "activation": "tanh"}
-    vae = mg.models.VAE(**settings, importance_samples=draws, one_backward=True)
+    vae = mg.models.VAE(latent=50, hidden=(200, 200), activation="tanh", importance_samples=draws, one_backward=True)
     vae.optimizers["all"].eps = 1e-4
     return vae
 
@@ -66,15 +64,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where iwae-K, the run's folder, is")
     parser.add_argument("--quick", action="store_true", help="8 passes over a few images")
     args = parser.parse_args()
-
+    if args.quick and (args.budget is not None or args.passes != FULL):
+        parser.error("--quick has a schedule of its own: leave --budget and --passes out")
+    if args.passes < 8 or (args.budget is not None and not args.budget > 0):
+        parser.error("expected 8 passes or more, one for each rate, and a budget above 0")
     (images, _), (test, _) = (mg.data.mnist(part, download=not args.quick) for part in ("train", "test"))
     vae, passes, samples = make(args.draws), args.passes, 5000
     if args.quick:
         images, test, passes, samples = images[:2500], test[:200], 8, 50
-
     pace = seconds_per_pass(make(args.draws), images)
     print(f"k = {args.draws}: {pace:.1f} s a pass, {pace * FULL / 3600:.1f} hours for the paper's {FULL}")
-    passes = max(8, round(60 * args.budget / pace)) if args.budget else passes
+    passes = max(8, round(60 * args.budget / pace)) if args.budget is not None else passes
     out = args.out / f"iwae-{args.draws}"
     done = len((out / "history.csv").read_text().splitlines()) - 1 if (out / "history.csv").exists() else 0
     lengths = [3**i for i in range(8)] if passes == FULL else [passes / 8] * 8
@@ -88,7 +88,7 @@ def main() -> None:
 
     draw(args.out)
     came = vae_figures(mg.load(out / "model.safetensors"), test, samples=samples)
-    value, low, high = (-figure for figure in (came.bound.value, came.bound.high, came.bound.low))
+    value, low, high = -came.bound.value, -came.bound.high, -came.bound.low
     print(f"k = {args.draws}, {passes} passes: -log p(x) at most {value:.2f} nats [{low:.2f}, {high:.2f}] by {samples} "
           f"draws an image, -ELBO {came.negative_elbo.value:.2f}, active units {came.active_units}; "
           f"the paper after {FULL} passes: {PAPER.get(args.draws, 'no figure')}")

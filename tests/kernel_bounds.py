@@ -9,6 +9,7 @@ All by turns in one run, in processor time of one thread, medians over many shor
 Run: MINIGEN_THREADS=1 python tests/kernel_bounds.py
 """
 
+import argparse
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -130,6 +131,7 @@ def _closed(over_row: Callable[..., None]) -> Callable[..., None]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     product()
     fused()
     formulas()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,28 @@ def test_example_runs_quickly_and_its_assertions_hold(example, tmp_path):
     result = subprocess.run([sys.executable, "-W", "error", str(example), "--quick"], cwd=tmp_path, env=environment,
                             capture_output=True, text=True, timeout=180)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("words, message", [
+    ("03_gan_mnist --steps -1", "--steps -1: expected 20 or more"),
+    ("03_gan_mnist --quick --steps 0", "--steps 0: expected 20 or more"),
+    ("03_gan_mnist --out file", "--out file: cannot be made a folder (File exists); name another"),
+    ("04_vae_mnist --out file", "--out file: cannot be made a folder"),
+    ("06_matmul_ladder --out file/there", "--out file/there: cannot be made a folder (Not a directory)"),
+    ("07_read_the_compiled_step --steps 0", "--steps 0: expected 20 or more"),
+    ("07_read_the_compiled_step --out file", "--out file: cannot be made a folder"),
+    ("reproduce_iwae --passes 3", "expected 8 passes or more, one for each rate, and a budget above 0"),
+    ("reproduce_iwae --budget 0", "expected 8 passes or more, one for each rate, and a budget above 0"),
+    ("reproduce_iwae --quick --passes 9", "--quick has a schedule of its own: leave --budget and --passes out"),
+])
+def test_what_an_example_refuses_is_one_line(words, message, tmp_path, monkeypatch, capsys):
+    name, *arguments = words.split()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

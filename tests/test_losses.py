@@ -9,6 +9,7 @@ from scipy import integrate, special, stats
 import minigen as mg
 from minigen.errors import ShapeError, UsageError
 from minigen.losses import gan, vae
+from minigen.losses.text import bits_per_character
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
@@ -333,11 +334,14 @@ def test_anything_but_a_logit_per_sample_is_refused(shape):
 
 def test_an_empty_batch_has_no_loss():
     empty = leaf(np.zeros((0, 1)))
-    with pytest.raises(ShapeError, match="nothing to average"):
-        gan.generator_loss(empty)
-    for loss in (vae.kl_normal, vae.bernoulli_nll):
-        with pytest.raises(ShapeError, match="at least one sample"):
-            loss(empty, empty)
+    one = leaf(np.zeros((1, 1)))
+    for loss, *given in ((vae.kl_normal, empty, empty), (vae.bernoulli_nll, empty, empty), (gan.value, empty, empty),
+                         (vae.kl_free_bits, empty, empty, 0.1), (gan.discriminator_loss, empty, one),
+                         (gan.discriminator_loss, one, empty), (gan.generator_loss, empty)):
+        with pytest.raises(ShapeError, match="a loss needs at least one sample, got an empty batch"):
+            loss(*given)
+    with pytest.raises(ShapeError, match=r"real \(0, 1\): expected one image or more"):
+        gan.r1_penalty(lambda x: x, empty, gamma=1.0)
 
 
 def test_the_weights_of_other_draws_are_refused():
@@ -518,6 +522,22 @@ def test_the_losses_are_those_of_pytorch(rng):
     )
     theirs = torch.distributions.kl_divergence(normal, prior).sum() / 4
     assert vae.kl_normal(Tensor(t), Tensor(2 * x)).item() == pytest.approx(theirs.item(), rel=1e-12)
+
+
+def test_no_penalty_rewards():
+    x = Tensor(np.ones((2, 3)))
+    for wrong in (-1.0, math.nan):
+        with pytest.raises(UsageError, match=f"gamma = {wrong}: expected at least 0"):
+            gan.r1_penalty(lambda y: y.sum(axis=1), x, gamma=wrong)
+        with pytest.raises(UsageError, match=f"free = {wrong}: expected at least 0, in nats"):
+            vae.kl_free_bits(x, x, wrong)
+    with pytest.raises(UsageError, match="characters = 0: expected at least 1"):
+        bits_per_character(1.0, 1, 0)
+
+
+def test_one_draw_wants_what_fits():
+    with pytest.raises(ShapeError, match=r"got \(2, 3\), \(2, 3\) and \(3, 2, 5\)"):
+        vae.one_draw(Tensor(np.ones((2, 3))), Tensor(np.ones((2, 3))), Tensor(np.ones((3, 2, 5))))
 
 
 # What the importance-weighted loss is -----------------------------------------------------------------------

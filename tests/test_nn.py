@@ -9,6 +9,7 @@ import minigen as mg
 from minigen import nn
 from minigen.errors import CheckpointError, DTypeError, ShapeError, UsageError
 from minigen.kernels import reference
+from minigen.models import GAN, VAE
 from minigen.random import Generator
 from minigen.tensor import Parameter, Tensor
 
@@ -655,6 +656,19 @@ def test_the_summary_counts_parameters_and_no_buffers():
     assert [row[0] for row in rows[2:]] == ["layers.0", "layers.1", "layers.2", "layers.3"]
     assert [row[-1] for row in rows[2:]] == ["100,480", "0", "256", "128"]
     assert len({len(line) for line in net.summary().splitlines()}) == 1, "the columns line up"
+
+
+def test_the_summary_has_a_row_for_every_parameter_and_says_what_is_not_trained():
+    models = GAN(generator=(3,), discriminator=(4,)), VAE(hidden=(3,), likelihood="gaussian")
+    for model in models:
+        rows = [line.rsplit(maxsplit=1) for line in model.summary().splitlines()[1:]]
+        names = [row[0].split()[0] for row in rows]
+        ends = [int(count.replace(",", "")) for name, (_, count) in zip(names, rows, strict=True)
+                if not any(other.startswith(name + ".") for other in names)]
+        assert sum(ends[1:]) == ends[0] == sum(p.size for p in model.parameters())
+    assert "pixel_log_var" in models[1].summary() and "Parameter(1, 1)" in models[1].summary()
+    told = [line.split()[0] for line in models[0].summary().splitlines() if "not trained" in line]
+    assert told == ["average"] and "not trained" not in models[1].summary()
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def _version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def minigen(**_: Any) -> None:
-    """Generative models from the equation to the kernel: train a GAN or a VAE on MNIST in a minute.
+    """Generative models from the equation to the kernel: train a GAN or a VAE on MNIST in minutes.
 
     Begin with `minigen train gan`. Pictures and weights go to a folder under runs/.
     """

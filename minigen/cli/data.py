@@ -54,6 +54,10 @@ def inspect(file: str, data_dir: str | None, classes: int | None, out: Path | No
     for path, suffix in ((out, ".png"), (clean, ".npz")):
         if path is not None and path.suffix != suffix:
             raise UsageError(f"{path}: expected a name that ends in {suffix}")
+    if clean is not None and clean.exists():
+        same = Path(file).exists() and clean.samefile(file)
+        what = "is the file that is inspected, and what is dropped" if same else "exists, and what it holds"
+        raise UsageError(f"--clean {clean}: {what} would be lost: give another name")
     images, labels = _load(file, data_dir)
     low = _lowest(images)
     for line in _describe(file, images, labels, low):

@@ -80,16 +80,16 @@ class Contestant(NamedTuple):
 @data_options(None)
 @click.option("--text", type=Place(str), metavar="FILE", help="The text of a gpt or text-vae that learned from a file.")
 @click.option("--features", type=Place(str), metavar="FILE", help="Feature net, for data other than MNIST.")
-@click.option("--out", type=Place(Path), metavar="DIR", help="Folder for evaluation.png and .json. [default: RUN's]")
+@click.option("--out", type=Place(Path), metavar="DIR", help="Folder for evaluation.json and .png. [default: RUN's]")
 @device_option
 def command(run: str, against: tuple[str, ...], count: int | None, seed: int, data: str | None, data_dir: str | None,
             text: str | None, features: str | None, out: Path | None, device: str) -> None:
     """Measure how good, how varied and how new a trained model's images or texts are.
 
-    Prints a table and leaves evaluation.png and evaluation.json in the run folder. Every figure stands beside that of
-    real images, which no model can be expected to beat, and of three cheats, which none should lose to. For a gpt it
-    prints how well held-out text is predicted, and how varied and how copied its own is, beside held-out text; for a
-    text-vae also what z tells its decoder, and whether its posterior has collapsed.
+    Prints a table and leaves evaluation.json in the run folder, of images also evaluation.png. Every figure of images
+    stands beside that of real ones, which no model can be expected to beat, and of three cheats, which none should lose
+    to. For a gpt it prints how well held-out text is predicted, and how varied and how copied its own is, beside
+    held-out text; for a text-vae also what z tells its decoder, and whether its posterior has collapsed.
     """
     from ..checkpoint import atomic_file
     from ..training import RunFolder

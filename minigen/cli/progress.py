@@ -67,6 +67,9 @@ class _Bar:
     def begin(self, plan: Plan) -> None:
         """Show the bar."""
         self._plan = plan
+        if plan.finished:
+            self._say(plan.nothing_left)
+            return
         self._say(f"training {plan.kind} on {plan.images} {plan.unit}, {plan.epochs} epochs, in {plan.out}")
         self._display.add_task("epoch", total=plan.steps, completed=plan.first_step, speed="")
         self._display.start()

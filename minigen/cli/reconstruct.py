@@ -53,4 +53,5 @@ def command(run: str, count: int, data: str | None, data_dir: str | None, text: 
     assert dataset is not None
     images: Any = as_dataset(dataset, model, dataset.name).items[:count]
     plots.save_reconstructions(to_unit(images), model.reconstruct(images), out)
-    click.echo(f"{len(images)} images of {dataset.name} and their reconstructions in {out}")
+    what = ("1 image", "its reconstruction") if len(images) == 1 else (f"{len(images)} images", "their reconstructions")
+    click.echo(f"{what[0]} of {dataset.name} and {what[1]} in {out}")

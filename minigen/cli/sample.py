@@ -66,7 +66,7 @@ def _draw_images(model: Any, count: int, seed: int, out: Path) -> None:
         plots.save_grid(images, out, columns=math.ceil(math.sqrt(count)))
     else:
         _save_array(images, out)
-    click.echo(f"{count} samples in {out}")
+    click.echo(f"{count} sample{'s' if count > 1 else ''} in {out}")
 
 
 def _write_text(model: Any, count: int, seed: int, out: Path | None, given: dict[str, Any]) -> None:

@@ -28,17 +28,27 @@ def changes(texts: Sequence[str], config: type[Any], options: Collection[str]) -
     UsageError for what is no setting of `config`, and for one that has an option of its own, among `options`.
     """
     fields = {field.name: field for field in dataclasses.fields(config)}
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts:
         name, given, value = (part.strip() for part in text.partition("="))
         if not given or not value:
             raise UsageError(f"--set {text}: expected a name and a value, as in --set r1=0")
         if name in fields and name in options:
             raise UsageError(f"--set {text}: this setting has an option of its own, --{name.replace('_', '-')}")
-        plain = _value(value)
-        several = name in fields and isinstance(fields[name].default, tuple)
-        found[name] = (plain,) if several and isinstance(plain, int) else plain
+        if name in found:
+            raise UsageError(f"--set {text}: {name} was given already, as {found[name]!r}; give it once")
+        default = fields[name].default if name in fields else None
+        found[name] = _sizes(text, value, default) if isinstance(default, tuple) else _value(value)
     return found
+
+
+def _sizes(text: str, value: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """One or several positive integers, as a person types them: no tuple of Python."""
+    plain = _value(value)
+    sizes = plain if isinstance(plain, tuple) else (plain,)
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise UsageError(f"--set {text}: expected positive integers, such as {','.join(map(str, default))}")
+    return sizes
 
 
 def _value(text: str) -> Any:

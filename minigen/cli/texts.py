@@ -29,10 +29,6 @@ _VOCABULARY = {GPT: 512, TEXT_VAE: 2048}
 
 def require_fit(kind: str, given: dict[str, Any]) -> None:
     """Raise UsageError for an option that this kind of model has no use for."""
-    from ..models import MODELS
-
-    if kind in KINDS and given["preset"] is not None and given["preset"] not in MODELS[kind].PRESETS:
-        raise UsageError(f"a {kind} has no preset {given['preset']!r}: choose from {', '.join(MODELS[kind].PRESETS)}")
     if kind in KINDS and given["data"] is not None:
         raise UsageError(f"--data names images, but a {kind} learns from text: name one with --text")
     if kind in KINDS and given["augment"] is not None:
@@ -107,7 +103,7 @@ def as_before(record: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 _FIGURES = (
     ("perplexity of held-out text (low)", "perplexity", ""),
     ("bits per character of it (low)", "bits_per_character", ""),
-    ("distinct words, of all words", "distinct_1", ""),
+    ("distinct words, of all words", "distinct_1", "ordinary_distinct_1"),
     ("distinct pairs of words (near held-out)", "distinct_2", "ordinary_distinct_2"),
     ("self-BLEU (near held-out)", "self_bleu", "ordinary_self_bleu"),
     ("longest copy from training, characters", "longest_copy", "ordinary_copy"),

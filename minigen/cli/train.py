@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from . import sentences, texts
 from .augment import augment_option, pipeline_of, steps
 from .feedback import controllers, feedback_options
@@ -29,11 +30,11 @@ from .options import (
 )
 from .runs import latest_run, new_run
 from .settings import changes, set_option
-from .suggest import Name
+from .suggest import Name, did_you_mean
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..training import Trainable
+    from ..training import History, Trainable
     from ..training.checks import Data
 
 __all__ = ["command"]
@@ -45,16 +46,11 @@ def _kinds() -> list[str]:
     return list(MODELS)
 
 
-def _presets() -> list[str]:
-    from ..models import MODELS
-
-    return list(dict.fromkeys(name for cls in MODELS.values() for name in cls.PRESETS))
-
-
 @click.command("train")
 @click.argument("kind", type=Name("model", _kinds), metavar="{gan,vae,gpt,text-vae}")
-@click.option("--preset", type=Name("preset", _presets), metavar="NAME", help="default, or the document's networks.")
-@click.option("--epochs", type=Whole(1), metavar="N", help="Passes over the data. [default: the preset's]")
+@click.option("--preset", metavar="NAME", help="Of gan and vae: document, the text's networks. Of gpt: nanogpt, of "
+              "text-vae: plain. [default: default]")
+@click.option("--epochs", type=Whole(1, 1_000_000), metavar="N", help="Passes over the data. [default: the preset's]")
 @click.option("--batch-size", type=Whole(1), metavar="N",
               help="Images, windows or sentences a step. [default: the preset's]")
 @seed_option(None, "weights, order and noise. [default: 0]")
@@ -83,6 +79,7 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
     from .progress import announcing, make_reporter
 
     require_device(device)
+    _require_preset(kind, given["preset"])
     texts.require_fit(kind, given)
     feedback = controllers(given)
     augment = steps(given["augment"]) if given["augment"] is not None else []
@@ -121,8 +118,16 @@ def command(kind: str, out: Path | None, resume: bool, device: str, quiet: bool,
             device=device,
             feedback=feedback,
         )
-    _conclude(model, out, history.rows[-1], len(history), time.monotonic() - start)
+    _conclude(model, out, history, time.monotonic() - start)
     _suggest(kind, out, epochs, given, device)
+
+
+def _require_preset(kind: str, name: str | None) -> None:
+    from ..models import MODELS
+
+    known = MODELS[kind].PRESETS
+    if name is not None and name not in known:
+        raise UsageError(f"a {kind} has no preset {name!r}: choose from {', '.join(known)}{did_you_mean(name, known)}")
 
 
 @contextlib.contextmanager
@@ -199,18 +204,21 @@ def _schedule(model: Any, given: dict[str, Any], images: int) -> tuple[int, int]
     return math.ceil(preset["steps"] / math.ceil(images / batch_size)), batch_size
 
 
-def _conclude(model: Any, out: Path, last: dict[str, float], epochs: int, seconds: float) -> None:
+def _conclude(model: Any, out: Path, history: History, seconds: float) -> None:
     """What came of it, in two lines; of a text VAE in one more, whether its posterior has collapsed."""
     from ..training.report import figures
 
+    last, epochs = history.rows[-1], len(history)
     shown = {name: value for name, value in last.items() if name.startswith("test_")} or {
         name: value for name, value in last.items() if name not in ("epoch", "step", "images_per_second", "seconds")
     }
-    pictures = sorted(path.name for path in out.iterdir() if path.suffix in (".png", ".gif", ".txt"))
-    click.echo(f"trained {model.kind}, {epochs} epoch{'s' if epochs > 1 else ''}, {seconds:.1f} s: {figures(shown)}")
+    files = sorted(path.name for path in out.iterdir() if path.suffix in (".png", ".gif", ".txt"))
+    took = "before" if history.begun == last["step"] else f"{seconds:.1f} s"
+    click.echo(f"trained {model.kind}, {epochs} epoch{'s' if epochs > 1 else ''}, {took}: {figures(shown)}")
     if model.kind == texts.TEXT_VAE:
         click.echo(sentences.verdict(model, {name.removeprefix("test_"): value for name, value in last.items()}))
-    click.echo(f"{'samples and ' if model.kind in texts.KINDS else ''}pictures in {out}: {', '.join(pictures)}")
+    texts_too = " and texts" if any(name.endswith(".txt") for name in files) else ""
+    click.echo(f"pictures{texts_too} in {out}: {', '.join(files)}")
 
 
 def _suggest(kind: str, out: Path, epochs: int, given: dict[str, Any], device: str) -> None:

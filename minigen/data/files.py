@@ -44,7 +44,8 @@ def load_images(path: str | Path) -> Dataset:
     arrays = _read(path)
     key, raw = arrays["images"]
     where = f"{path}, key {key!r}" if key else str(path)
-    images, meaning = to_pixels(_to_stack(raw, where), where)
+    images, meaning = to_pixels(_to_stack(raw, where), where,
+                                f"drop such images with `minigen data inspect {path} --clean FILE.npz`")
     note = f"{path.name}: {len(images)} images of {images.shape[1]} x {images.shape[2]}, {meaning}"
     labels, raw_labels = None, _raw_labels(arrays, len(images), path)
     if raw_labels is not None:
@@ -170,10 +171,12 @@ def _to_stack(raw: NDArray[Any], where: str) -> NDArray[Any]:
     return raw.reshape(len(raw), side, side)
 
 
-def to_pixels(stack: NDArray[Any], where: str) -> tuple[NDArray[np.uint8] | NDArray[np.float32], str]:
+def to_pixels(stack: NDArray[Any], where: str,
+              cure: str = "make the file anew") -> tuple[NDArray[np.uint8] | NDArray[np.float32], str]:
     """(images (N, H, W) as uint8, or as float32 in [0, 1]; what the numbers were taken to be).
 
-    Raises DataError, beginning with `where`, for numbers that could mean something else.
+    Raises DataError, beginning with `where`, for numbers that could mean something else. `cure` is what to do about
+    images that are not finite.
     """
     if stack.dtype != np.uint8 and stack.dtype.kind != "f":
         raise DataError(
@@ -183,7 +186,7 @@ def to_pixels(stack: NDArray[Any], where: str) -> tuple[NDArray[np.uint8] | NDAr
     low, high = float(stack.min()), float(stack.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         bad = int(np.count_nonzero(~np.isfinite(stack)))
-        raise DataError(f"{where}: {bad} values are NaN or infinite; expected finite numbers: clean the data")
+        raise DataError(f"{where}: {bad} values are NaN or infinite; expected finite numbers: {cure}")
     if stack.dtype != np.uint8 and (low < -1 - _SLACK or high > 1 + _SLACK):
         raise DataError(
             f"{where}: floats from {low:g} to {high:g}, expected [0, 1] or [-1, 1]; "

@@ -19,8 +19,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
-from .text import RawText, text_parts
+from ..errors import DataError, UsageError
+from .text import RawText, require_cut, text_parts
 from .tokenizer import Tokenizer
 
 __all__ = ["SentenceDataset", "pack", "sentences", "split_sentences"]
@@ -44,11 +44,14 @@ def sentences(text: str) -> list[str]:
 
     A sentence ends with . ! ? or their like, and also with ; or :, behind which writers of long sentences begin another
     one; not after a title such as Mr. A paragraph ends a sentence too, but one without a mark, a heading, is left out.
-    Where speech of several sentences leaves a quotation mark without its partner, the mark goes.
+    Where speech of several sentences leaves a quotation mark without its partner, the mark goes. UsageError for what is
+    no str.
 
     >>> sentences('Chapter 1\\n\\n"Mr. Bingley!" she cried; "are you\\nhere? Come in."')
     ['"Mr. Bingley!" she cried;', 'are you here?', 'Come in.']
     """
+    if not isinstance(text, str):
+        raise UsageError(f"a text of type {type(text).__name__}: expected a str")
     found = []
     for paragraph in re.split(r"\n\s*\n", text):
         line = " ".join(paragraph.split())
@@ -130,6 +133,7 @@ def split_sentences(raw: RawText, context: int, tokenizer: Tokenizer) -> tuple[S
 
     A sentence that comes twice is there once, and one of the first part is not in the second.
     """
+    require_cut(context, tokenizer)
     train, test = text_parts(raw)
     seen: set[str] = set()
     return tuple(_dataset(_fresh(sentences(part), seen), raw, name, context, tokenizer)  # type: ignore[return-value]

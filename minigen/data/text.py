@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .. import kernels
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from .fetch import fetch_files
 from .mnist import SAMPLE_FOLDER
 from .streams import stream_seed
@@ -174,14 +174,26 @@ class TextDataset:
         return {"name": self.name, "source": self.source, "count": len(self), "sha256": self.sha256}
 
 
+def require_cut(context: int, tokenizer: Tokenizer) -> None:
+    """UsageError unless a text can be cut by this tokenizer for a context of so many tokens."""
+    if not isinstance(context, int | np.integer) or context < 1:
+        raise UsageError(f"context = {context!r}: expected a whole number of tokens, at least 1")
+    if not hasattr(tokenizer, "encode"):
+        raise UsageError(f"tokenizer is of type {type(tokenizer).__name__}: expected one with `encode`, such as "
+                         "minigen.data.CharacterTokenizer(text)")
+
+
 def text_parts(raw: RawText) -> tuple[str, str]:
-    """The first nine tenths of the characters to train on, and the rest to be tested on."""
+    """The first nine tenths of the characters to train on, and the rest to be tested on; UsageError for no RawText."""
+    if not isinstance(raw, RawText):
+        raise UsageError(f"a text of type {type(raw).__name__}: expected a RawText, which minigen.data.load_text gives")
     border = len(raw.text) - int(len(raw.text) * _TEST_SHARE)
     return raw.text[:border], raw.text[border:]
 
 
 def split_text(raw: RawText, context: int, tokenizer: Tokenizer) -> tuple[TextDataset, TextDataset]:
-    """Both of `text_parts`, as windows. Raises DataError for a text that is too short."""
+    """Both of `text_parts`, as windows. DataError for a text that is too short, UsageError for other arguments."""
+    require_cut(context, tokenizer)
     parts = zip(("train", "test"), text_parts(raw), strict=True)
     train, test = (
         TextDataset(tokenizer.encode(part), context, tokenizer, f"{raw.name}-{name}", raw.source, raw.origin, raw.note)

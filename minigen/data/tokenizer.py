@@ -61,9 +61,11 @@ class CharacterTokenizer:
 
     @property
     def size(self) -> int:
+        """How many characters there are."""
         return len(self.alphabet)
 
     def encode(self, text: str) -> Tokens:
+        """The place of each character in the alphabet: (characters,). DataError for one that is not in it."""
         codes = np.fromiter(map(ord, text), np.int64, len(text))
         places = np.minimum(np.searchsorted(self._codes, codes), self.size - 1)
         strangers = self._codes[places] != codes
@@ -75,12 +77,15 @@ class CharacterTokenizer:
         return places
 
     def decode(self, tokens: Iterable[int]) -> str:
+        """The text of the numbers."""
         return "".join(self.alphabet[i] for i in tokens)
 
     def pieces(self) -> list[bytes]:
+        """The UTF-8 bytes of every character."""
         return [c.encode("utf-8", "surrogatepass") for c in self.alphabet]
 
     def describe(self) -> str:
+        """JSON, from which `tokenizer_from` makes it again."""
         return json.dumps({"kind": "characters", "alphabet": self.alphabet})
 
 
@@ -136,9 +141,11 @@ class BytePairTokenizer:
 
     @property
     def size(self) -> int:
+        """How many symbols there are: 256, and one for each merge."""
         return len(self._bytes)
 
     def encode(self, text: str) -> Tokens:
+        """The symbols of the text, (n,): its bytes, merged part by part. DataError for half a surrogate pair."""
         parts = [self._encode_part(part) for part in _PARTS.findall(text)]
         return np.fromiter(itertools.chain.from_iterable(parts), np.int64)
 
@@ -157,9 +164,11 @@ class BytePairTokenizer:
         return b"".join(self._bytes[i] for i in tokens).decode("utf-8", "replace")
 
     def pieces(self) -> list[bytes]:
+        """The bytes of every symbol, which may be part of a character."""
         return list(self._bytes)
 
     def describe(self) -> str:
+        """JSON, from which `tokenizer_from` makes it again."""
         return json.dumps({"kind": "bytes", "merges": self.merges})
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import ops
 from ..backend import namespace
-from ..errors import ShapeError
+from ..errors import ShapeError, UsageError
 from ..host import trace
 from ..tensor import Tensor, TensorLike
 
@@ -38,7 +38,10 @@ def cross_entropy(logits: Tensor, targets: TensorLike) -> Tensor:
 
 
 def cross_entropy_literal(probabilities: Tensor, targets: TensorLike) -> Tensor:
-    """L = -mean over t of log p_t,x_t, from probabilities, as the equation is written: infinite where one is 0."""
+    """L = -mean over t of log p_t,x_t, from probabilities, as the equation is written: infinite where one is 0.
+
+    probabilities (..., classes), targets (...) as for `cross_entropy`; nats per token.
+    """
     rows, chosen = _rows(probabilities, targets)
     counted = namespace(chosen.data).flatnonzero(chosen.data >= 0)
     return -ops.mean(ops.log(rows[counted, chosen.data[counted]]))
@@ -53,10 +56,18 @@ def _rows(logits: Tensor, targets: TensorLike) -> tuple[Tensor, Tensor]:
 
 
 def perplexity(nats_per_token: float) -> float:
-    """e^L."""
+    """e^L, of L in nats per token: among how many equally likely tokens the model as good as chooses, from 1 on.
+
+    Jelinek et al. 1977, *Perplexity, a measure of the difficulty of speech recognition tasks*.
+    """
     return math.exp(nats_per_token)
 
 
 def bits_per_character(nats_per_token: float, tokens: int, characters: int) -> float:
-    """L tokens / (characters ln 2): comparable between tokenizers, which nats per token are not."""
+    """L tokens / (characters ln 2), in bits: comparable between tokenizers, which nats per token are not.
+
+    A nat is 1 / ln 2 bits (Shannon 1948, section 1). UsageError for no characters.
+    """
+    if characters < 1:
+        raise UsageError(f"characters = {characters}: expected at least 1")
     return float(nats_per_token * tokens / (characters * math.log(2)))

@@ -33,7 +33,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, ShapeError, UsageError
 from ..tensor import Tensor, TensorLike
 
 __all__ = ["bernoulli_nll", "bernoulli_nll_literal", "gaussian_nll", "gaussian_nll_literal", "importance_weighted",
@@ -56,7 +56,8 @@ def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
 def kl_normal(mu: Tensor, log_var: Tensor, *, per_sample: bool = False) -> Tensor:
     """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum_j (mu_j^2 + sigma_j^2 - log sigma_j^2 - 1)   (L_KL, 4.2.2).
 
-    mu, log_var (N, latent). Kingma & Welling 2013, appendix B.
+    mu, log_var (N, latent); nats, averaged over the batch, or (N,) with `per_sample`. ShapeError where the shapes
+    differ, and for an empty batch that is to be averaged. Kingma & Welling 2013, appendix B.
     """
     _same(mu, log_var, "mu", "log_var")
     return _nats(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), per_sample)
@@ -67,15 +68,19 @@ def kl_free_bits(mu: Tensor, log_var: Tensor, free: float) -> Tensor:
 
     In place of the KL it lets every latent dimension carry `free` nats without cost, so that none is given up before
     the decoder has learned to use it. At least KL(q || p), and with free = 0 equal to it. Kingma et al. 2016,
-    arXiv:1606.04934, appendix C.8, equation 15.
+    arXiv:1606.04934, appendix C.8, equation 15. mu, log_var (N, latent); a scalar in nats. ShapeError where the shapes
+    differ or the batch is empty, UsageError for a negative `free`.
     """
     _same(mu, log_var, "mu", "log_var")
+    _require_batch(mu)
+    if not free >= 0:
+        raise UsageError(f"free = {free!r}: expected at least 0, in nats")
     each = ops.mean(0.5 * (mu * mu + ops.exp(log_var) - log_var - 1), axis=0)
     return ops.sum(ops.maximum(each, free))
 
 
 def kl_normal_literal(mu: Tensor, sigma: Tensor, *, per_sample: bool = False) -> Tensor:
-    """The same from the standard deviation."""
+    """The same from the standard deviation: mu, sigma (N, latent), sigma above 0; nats."""
     variance = sigma * sigma
     return _nats(0.5 * (mu * mu + variance - ops.log(variance) - 1), per_sample)
 
@@ -92,7 +97,7 @@ def bernoulli_nll(logits: Tensor, x: TensorLike, *, per_sample: bool = False) ->
 
 
 def bernoulli_nll_literal(probabilities: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
-    """-sum_i [x_i log p_i + (1 - x_i) log(1 - p_i)] as printed, from probabilities."""
+    """-sum_i [x_i log p_i + (1 - x_i) log(1 - p_i)] as printed, from probabilities; both (N, pixels); nats."""
     return _nats(-(x * ops.log(probabilities) + (1 - x) * ops.log(1 - probabilities)), per_sample)
 
 
@@ -115,14 +120,20 @@ def gaussian_nll(mean: Tensor, log_var: Tensor | float, x: TensorLike, *, per_sa
 
 
 def gaussian_nll_literal(mean: Tensor, sigma: Tensor, x: Tensor, *, per_sample: bool = False) -> Tensor:
-    """-sum_i log[ exp(-(x_i - mean_i)^2 / (2 sigma_i^2)) / (sqrt(2 pi) sigma_i) ] as the density is written."""
+    """-sum_i log[ exp(-(x_i - mean_i)^2 / (2 sigma_i^2)) / (sqrt(2 pi) sigma_i) ] as the density is written; nats.
+
+    mean, x (N, pixels); `sigma` of that shape, or one that broadcasts to it.
+    """
     error = x - mean
     density = ops.exp(-(error * error) / (2 * sigma * sigma)) / (math.sqrt(2 * math.pi) * sigma)
     return _nats(-ops.log(density), per_sample)
 
 
 def negative_elbo(reconstruction: Tensor, kl: Tensor, *, beta: float = 1.0) -> Tensor:
-    """L = L_rec + beta L_KL (4.2.2); for beta = 1 an upper bound on -log p(x), in expectation."""
+    """L = L_rec + beta L_KL (4.2.2), in nats; for beta = 1 an upper bound on -log p(x), in expectation.
+
+    Both are scalars, or both (N,), one value a sample.
+    """
     return reconstruction + beta * kl
 
 
@@ -157,8 +168,12 @@ def one_draw(log_w: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
 
     grad log w_i at that draw has the mean sum_i v_i grad log w_i, which is the gradient of L_k: backward through one
     draw in place of k. By the Gumbel-max trick (Maddison, Tarlow & Minka 2014, arXiv:1411.0030, section 2):
-    argmax_i(log w_i - log(-log u_i)). log_w, uniform (k, N), u in [0, 1); noise (k, N, latent). No gradient flows.
+    argmax_i(log w_i - log(-log u_i)). log_w (nats), uniform (k, N), u in [0, 1); noise (k, N, latent). No gradient
+    flows. ShapeError where these do not fit together.
     """
+    if log_w.ndim != 2 or uniform.shape != log_w.shape or noise.shape[:-1] != log_w.shape:
+        raise ShapeError(f"one_draw takes log_w and uniform (k, N) and noise (k, N, latent), got {log_w.shape}, "
+                         f"{uniform.shape} and {noise.shape}")
     with no_grad():
         score = log_w - ops.max(log_w, axis=0) - ops.log(-ops.log(uniform))
         chosen = ops.astype(ops.equal(score, ops.max(score, axis=0)), dtype=noise.dtype)
@@ -167,13 +182,17 @@ def one_draw(log_w: Tensor, uniform: Tensor, noise: Tensor) -> Tensor:
 
 def _nats(terms: Tensor, per_sample: bool) -> Tensor:
     """The sum over a sample's dimensions, averaged over the batch unless `per_sample`."""
-    if terms.ndim < 2:
-        raise ShapeError(f"a loss needs a batch (N, dimensions), got shape {terms.shape}")
+    _require_batch(terms, per_sample)
     if per_sample:
         return ops.sum(terms, axis=tuple(range(1, terms.ndim)))
-    if not len(terms):
-        raise ShapeError("a loss needs at least one sample, got an empty batch")
     return ops.sum(terms) * (1 / len(terms))
+
+
+def _require_batch(terms: Tensor, empty: bool = False) -> None:
+    if terms.ndim < 2:
+        raise ShapeError(f"a loss needs a batch (N, dimensions), got shape {terms.shape}")
+    if not len(terms) and not empty:
+        raise ShapeError("a loss needs at least one sample, got an empty batch")
 
 
 def _no_integers(x: TensorLike) -> None:

@@ -6,9 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, UsageError
 
-__all__ = ["as_points", "as_probabilities", "same_width"]
+__all__ = ["as_points", "as_probabilities", "require_a", "same_width"]
+
+
+def require_a(kind: type, value: Any, name: str, how: str) -> None:
+    """UsageError unless `value` is a `kind`; `how` says where one comes from."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} is of type {type(value).__name__}: expected a {kind.__name__}, {how}")
 
 
 def as_points(x: Any, name: str, at_least: int, why: str = "") -> np.ndarray:
@@ -18,7 +24,8 @@ def as_points(x: Any, name: str, at_least: int, why: str = "") -> np.ndarray:
         raise ShapeError(f"{name}: {x.dtype} of shape {x.shape}, expected floats (samples, features); images become "
                          "features with a feature net, or rows with x.reshape(len(x), -1)")
     if len(x) < at_least:
-        raise DataError(f"{name}: {len(x)} samples are too few{f', {why}' if why else ''}: give {at_least} or more")
+        came = "1 sample is" if len(x) == 1 else f"{len(x)} samples are"
+        raise DataError(f"{name}: {came} too few{f', {why}' if why else ''}: give {at_least} or more")
     if bad := int(np.count_nonzero(~np.isfinite(x))):
         raise DataError(f"{name}: {bad} of {x.size} values are NaN or infinite, expected finite features; has the run "
                         "diverged?")

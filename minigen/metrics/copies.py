@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checks import as_points, same_width
+from .checks import as_points, require_a, same_width
 from .interval import Estimate, bootstrap_mean
 from .neighbours import Cloud, nearest
 
@@ -28,6 +28,7 @@ def nearest_training(samples: np.ndarray, training: Cloud) -> tuple[np.ndarray, 
 
     samples (N, D), training (M, D). Pixels, not features: a copy is a matter of pixels.
     """
+    require_a(Cloud, training, "training", "which minigen.metrics.Cloud(images as rows) makes")
     samples, points = as_points(samples, "samples", 1), as_points(training.points, "training images", 1)
     same_width(samples, points, "samples", "training images")
     squared, which = nearest(samples, training)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, ShapeError
 from .checks import as_points, same_width
 from .interval import Estimate, bootstrap
 
@@ -24,8 +24,15 @@ class Moments(NamedTuple):
 
 
 def moments(x: np.ndarray, counts: np.ndarray | None = None) -> Moments:
-    """Mean and unbiased covariance of the rows of x (N, D), each counted as often as `counts` (N,) says, N in all."""
+    """Mean and unbiased covariance of the rows of x (N, D), each counted as often as `counts` (N,) says, N in all.
+
+    ShapeError for another shape, DataError for fewer than two rows, which have no covariance.
+    """
+    if x.ndim != 2:
+        raise ShapeError(f"features of shape {x.shape}: expected (samples, features)")
     size = len(x)
+    if size < 2:
+        raise DataError(f"{size} row{'' if size == 1 else 's'} of features: a covariance needs 2 or more")
     counts = np.ones(size) if counts is None else counts
     mean = counts @ x / size
     return Moments(mean, (x.T @ (x * counts[:, None]) - size * np.outer(mean, mean)) / (size - 1))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import kernels
+from ..errors import ShapeError
 from ..random import Generator
 
 __all__ = ["Estimate", "bootstrap", "bootstrap_mean", "resampled_counts"]
@@ -48,6 +49,8 @@ def bootstrap(statistic: Callable[[np.ndarray], float], size: int, *, resamples:
 
 
 def bootstrap_mean(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The mean of one value a sample, (N,)."""
+    """The mean of one value a sample, (N,). ShapeError for another shape, and for none."""
     values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ShapeError(f"values of shape {values.shape}: expected one for each sample, (N,) with N > 0")
     return bootstrap(lambda counts: float(counts @ values) / len(values), len(values), resamples=resamples, seed=seed)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..data import to_unit
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, UsageError
 from ..random import Generator
 from .cheats import centroids, independent_pixels, random_rows
+from .checks import require_a
 from .classes import ClassHistogram, class_histogram
 from .classifier import Classifier
 from .copies import Copies, copies, nearest_training
@@ -55,14 +56,18 @@ class Judge:
     sizes: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
+        require_a(Classifier, self.net, "net", "such as minigen.metrics.mnist_classifier()")
         features = self.net.config.hidden[-1]
         least = max(LEAST, features + 2, K + 1)
-        available = min(len(self.held_out), (len(self.training) - LEAST) // 2)
-        self.count = min(self.count, available)
+        if self.count < least:
+            raise UsageError(f"{self.count} sample{'s' if self.count > 1 else ''}: too few, a figure over {features} "
+                             f"features needs {least} or more")
+        self.count = min(self.count, len(self.held_out), (len(self.training) - LEAST) // 2)
         if self.count < least:
             raise DataError(
-                f"{self.count} samples are too few: a figure over {features} features needs {least} or more, of real "
-                f"images too, where {len(self.training)} training and {len(self.held_out)} held-out ones are there"
+                f"too few images: a figure over {features} features needs {least} samples or more and as many real "
+                f"ones, of which {len(self.training)} training and {len(self.held_out)} held-out images are too few; "
+                "give a larger set"
             )
         rng = Generator(self.seed).fork("judge")
         order = random_rows(len(self.training), len(self.training), rng)

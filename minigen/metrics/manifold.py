@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UsageError
-from .checks import as_points, same_width
+from .checks import as_points, require_a, same_width
 from .interval import Estimate, bootstrap_mean
 from .neighbours import Cloud, balls_and_points, squared_radii
 
@@ -53,6 +53,8 @@ def manifold_figures(samples: Manifold, real: Manifold, *, seed: int = 0) -> Man
     Each is the mean of one number for each sample or each real point, and the interval is the bootstrap's of that
     mean, with the balls as they are.
     """
+    for name, given in (("samples", samples), ("real", real)):
+        require_a(Manifold, given, name, "which minigen.metrics.Manifold(features) makes")
     same_width(samples.points, real.points, "samples", "real points")
     if samples.k != real.k:
         raise UsageError(f"balls of samples reach to neighbour {samples.k}, of real points to {real.k}: give both the "

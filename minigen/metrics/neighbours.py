@@ -20,6 +20,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..errors import UsageError
+from .checks import require_a
+
 __all__ = ["Cloud", "balls_and_points", "nearest", "squared_radii"]
 
 BLOCK = 1 << 23  # pairs at a time: 32 MiB of float32
@@ -48,6 +51,7 @@ class _Pairs:
     """All pairs of points a (N, D) and centres b (M, D), a block of rows at a time."""
 
     def __init__(self, a: np.ndarray, b: Cloud) -> None:
+        require_a(Cloud, b, "the second set", "which minigen.metrics.Cloud(points) makes")
         self.a = b if a is b.points else Cloud(a, b.middle)
         self.b = b
         self._relative = (a.shape[1] + 8) * _UNIT
@@ -85,9 +89,12 @@ def nearest(a: np.ndarray, b: Cloud, k: int = 1, *, exclude_self: bool = False) 
     """(squared distances (N, k) float64, nearest first; which rows of b (N, k)) from each of a (N, D) to b (M, D).
 
     `exclude_self`: a is b's points, and a point is no neighbour of itself. Of equal distances the first row of b
-    counts. Needs k points in b besides the point itself.
+    counts. UsageError unless b has k points, besides the point itself.
     """
     pairs = _Pairs(a, b)
+    others = len(b) - exclude_self
+    if not 1 <= k <= others:
+        raise UsageError(f"k = {k} neighbours of a point that has {others}: expected 1 to {others}")
     squared, which = np.empty((len(a), k)), np.empty((len(a), k), np.intp)
     for start, block in pairs.blocks(exclude_self):
         kth = np.partition(block, k - 1, axis=1)[:, k - 1]

@@ -97,6 +97,7 @@ def posterior_verdict(reconstruction: float, without_z: float, kl: float, active
     told = (f"KL {kl:.3g} nats, {active} of {latent} latent units active, and z takes the decoder's loss from "
             f"{without_z:.1f} to {reconstruction:.1f} nats per sentence")
     if not active or gain < _COLLAPSED * without_z:
+        told += ", less than a twentieth off" if gain < _COLLAPSED * without_z else ""
         return f"the posterior has collapsed, the decoder hardly reads z and is a plain language model: {told}"
     used = "z is used" if active > latent // 2 else f"z is used in part, {latent - active} of its units are idle"
     return f"no collapse, {used}: {told}"

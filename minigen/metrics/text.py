@@ -152,5 +152,5 @@ def evaluate_text(model: _Evaluated, windows: np.ndarray, samples: Sequence[str]
     figures = {"perplexity": math.exp(likelihood["loss"]), "bits_per_character": likelihood["bits_per_character"],
                **varied}
     if len(passages) > 1:
-        figures |= {f"ordinary_{name}": value for name, value in variety(passages).items() if name != "distinct_1"}
+        figures |= {f"ordinary_{name}": value for name, value in variety(passages).items()}
     return figures | copying(samples, train, held_out)

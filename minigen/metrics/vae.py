@@ -82,8 +82,11 @@ def vae_figures(model: LatentModel, images: np.ndarray, *, samples: int = 100, s
     Reconstruction and KL as in `minigen.losses.vae`, one z for each image; `samples` z for the bound. With a Bernoulli
     likelihood the images are binarised once, from `seed`. With a Gaussian one, log p is a density for pixels in
     [-1, 1], and says nothing beside a Bernoulli's. Raises DataError for fewer than two images, and for a model that
-    finds no finite loss for one of them.
+    finds no finite loss for one of them; UsageError for a model without an encoder and a likelihood.
     """
+    if not (hasattr(model, "posterior") and hasattr(model, "nll")):
+        raise UsageError(f"a {type(model).__name__} has no encoder and no likelihood, of which these figures are: give "
+                         "a model such as minigen.models.VAE")
     if len(images) < 2:
         raise DataError(f"{len(images)} images to evaluate a VAE on: give 2 or more")
     noise = Generator(seed).fork("vae figures")

@@ -55,10 +55,11 @@ def require_count(n: Any) -> None:
 
 
 class GenerativeModel(Module):
-    """The base of GAN and VAE.
+    """The base of GAN, VAE, GPT and TextVAE.
 
     `config` rebuilds the networks; `noise` draws all random numbers of training; `optimizers` do the updates. Images
     go in as (N, H, W) uint8 or float32 in [0, 1] and come out as float32 in [0, 1]: NumPy arrays, whatever the device.
+    Text goes in as whole numbers, windows of tokens or rows of sentences, and comes out as strings.
 
     On the gpu a batch goes up in `upload`, as it is stored, and nothing else goes up in a step. The data set stays with
     the host: a batch of uint8 is a quarter of its float32, 50 kB for 64 images of MNIST, and a data set may be larger
@@ -177,8 +178,8 @@ def _are_sizes(value: Any) -> bool:
 # By the annotation of a config's field: what a setting must be, in words and as a test.
 _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "bool": ("True or False", lambda value: isinstance(value, bool)),
-    "float": ("a number", _is_number),
-    "float | None": ("a number or None", lambda value: value is None or _is_number(value)),
+    "float": ("a finite number", _is_number),
+    "float | None": ("a finite number or None", lambda value: value is None or _is_number(value)),
     "int": ("an integer", _is_int),
     "str": ("a string", lambda value: isinstance(value, str)),
     "tuple[int, ...]": ("positive integers, such as (400,)", _are_sizes),

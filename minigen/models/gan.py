@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
-from ..errors import UsageError
+from ..errors import CheckpointError, UsageError
 from ..losses import gan as losses
 from ..nn import Dense, Module, Sequential, Tanh
 from ..ops import mean, sign
@@ -18,7 +18,7 @@ from ..random import Generator
 from ..tensor import Tensor
 from .augment import Augmentation
 from .base import GenerativeModel, Images, Losses, figures, intensities, require_count
-from .networks import hidden_layers
+from .networks import hidden_layers, require_at_least, require_hidden, require_share
 
 __all__ = ["GAN", "GANConfig"]
 
@@ -69,10 +69,10 @@ class GAN(GenerativeModel):
             raise UsageError(f"form = {c.form!r}: expected one of {', '.join(losses.FORMS)}")
         if not 0 < c.real_label <= 1:
             raise UsageError(f"real_label = {c.real_label}: expected above 0, at most 1")
-        if c.latent < 1 or not c.generator or not c.discriminator:
-            raise UsageError("a GAN needs at least one latent dimension, and one hidden layer in each network")
-        if c.r1 < 0 or c.r1_every < 1:
-            raise UsageError(f"r1 = {c.r1} must be at least 0 and r1_every = {c.r1_every} at least 1")
+        require_at_least(c, 1, "latent", "r1_every")
+        require_at_least(c, 0, "r1")
+        require_hidden(c, "generator", "discriminator")
+        require_share(c, "ema", "dropout")
         self.generator = self._generator(rng)
         pixels = math.prod(c.image_shape)
         layers = hidden_layers((pixels, *c.discriminator), rng, slope=c.slope, dropout=c.dropout, noise=self.noise)
@@ -152,8 +152,12 @@ class GAN(GenerativeModel):
 
     def load_training_state(self, arrays: dict[str, np.ndarray]) -> None:
         super().load_training_state(arrays)
-        if self._ema is not None:
-            self._ema.updates = int(arrays["ema.updates"])
+        if self._ema is None:
+            return
+        if "ema.updates" not in arrays:
+            raise CheckpointError("this training state has no 'ema.updates': it belongs to a GAN without a weight "
+                                  "average, or is not whole")
+        self._ema.updates = int(arrays["ema.updates"])
 
     def generate(self, n: int, *, seed: int, network: Module) -> Tensor:
         """G(z) for z ~ N(0, I) from `seed`: (n, H W) in [-1, 1]."""

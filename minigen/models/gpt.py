@@ -26,7 +26,7 @@ from ..optim import Cosine, Warmup, clip_norm
 from ..tensor import Tensor
 from .base import GenerativeModel, Losses, figures
 from .generate import PLAIN, Sampling, complete, stream
-from .networks import decayed_matrices
+from .networks import decayed_matrices, require_at_least, require_share
 
 __all__ = ["GPT", "GPTConfig"]
 
@@ -177,8 +177,7 @@ class GPT(GenerativeModel):
 
 
 def _check(c: GPTConfig) -> None:
-    for name in ("context", "layers", "heads", "width", "warmup", "steps"):
-        if getattr(c, name) < 1:
-            raise UsageError(f"{name} = {getattr(c, name)}: expected at least 1")
+    require_at_least(c, 1, "context", "layers", "heads", "width", "warmup", "steps")
+    require_share(c, "dropout")
     if c.width % c.heads:
         raise UsageError(f"width = {c.width}, heads = {c.heads}: the width must be a multiple of the number of heads")

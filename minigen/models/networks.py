@@ -1,8 +1,9 @@
-"""What several models are made of: dense networks, and the optimizers of those that learn from text."""
+"""What several models are made of: dense networks, the optimizers of those that learn from text, checks of settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..errors import UsageError
 from ..nn import BatchNorm, Dense, Dropout, LeakyReLU, Module, Tanh
@@ -11,7 +12,28 @@ from ..optim import AdamW, Optimizer
 from ..random import Generator
 from ..tensor import Parameter
 
-__all__ = ["decayed_matrices", "hidden_layers"]
+__all__ = ["decayed_matrices", "hidden_layers", "require_at_least", "require_hidden", "require_share"]
+
+
+def require_at_least(config: Any, least: int, *names: str) -> None:
+    """UsageError where one of these settings is smaller."""
+    for name in names:
+        if getattr(config, name) < least:
+            raise UsageError(f"{name} = {getattr(config, name)}: expected at least {least}")
+
+
+def require_share(config: Any, *names: str) -> None:
+    """UsageError where one of these settings is not from 0 to below 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise UsageError(f"{name} = {getattr(config, name)}: expected at least 0 and under 1")
+
+
+def require_hidden(config: Any, *names: str) -> None:
+    """UsageError where one of these settings, widths of hidden layers, is empty."""
+    for name in names:
+        if not getattr(config, name):
+            raise UsageError(f"{name} = (): expected the width of one hidden layer or more, such as (400,)")
 
 
 def hidden_layers(sizes: tuple[int, ...], rng: Generator, *, slope: float, activation: str = "relu",

@@ -37,7 +37,7 @@ from ..random import Generator
 from ..tensor import Tensor
 from .base import GenerativeModel, Losses, figures
 from .generate import Sampling, generate
-from .networks import decayed_matrices
+from .networks import decayed_matrices, require_at_least, require_share
 
 __all__ = ["GREEDY", "TextVAE", "TextVAEConfig"]
 
@@ -195,7 +195,7 @@ class TextVAE(GenerativeModel):
         return figures(loss=loss, reconstruction=reconstruction, kl=losses.kl_normal(mu, log_var))
 
     def kl_weight(self, step: int) -> float:
-        """beta / (1 + e^(6 - 12 step / anneal)): a hundredth at first, half of beta in the middle of the annealing."""
+        """beta / (1 + e^(6 - 12 step / anneal)): a four-hundredth of beta at first, half in the middle of annealing."""
         c = self.config
         return c.beta / (1 + math.e ** (6 - step * (12 / c.anneal))) if c.anneal else c.beta
 
@@ -292,13 +292,8 @@ class _Given:
 
 
 def _check(c: TextVAEConfig) -> None:
-    for name in ("context", "latent", "layers", "heads", "width", "warmup", "steps"):
-        if getattr(c, name) < 1:
-            raise UsageError(f"{name} = {getattr(c, name)}: expected at least 1")
-    for name in ("beta", "free", "anneal"):
-        if getattr(c, name) < 0:
-            raise UsageError(f"{name} = {getattr(c, name)}: expected at least 0")
-    if not 0 <= c.word_dropout < 1:
-        raise UsageError(f"word_dropout = {c.word_dropout}: expected at least 0 and under 1")
+    require_at_least(c, 1, "context", "latent", "layers", "heads", "width", "warmup", "steps")
+    require_at_least(c, 0, "beta", "free", "anneal")
+    require_share(c, "dropout", "word_dropout")
     if c.width % c.heads:
         raise UsageError(f"width = {c.width}, heads = {c.heads}: the width must be a multiple of the number of heads")

@@ -18,7 +18,7 @@ from ..optim import Adam
 from ..random import Generator
 from ..tensor import Parameter, Tensor
 from .base import GenerativeModel, Images, Losses, figures, intensities, require_count
-from .networks import hidden_layers
+from .networks import hidden_layers, require_at_least, require_hidden
 
 __all__ = ["VAE", "VAEConfig"]
 
@@ -68,13 +68,10 @@ class VAE(GenerativeModel):
         c = self.config
         if c.likelihood not in LIKELIHOODS:
             raise UsageError(f"likelihood = {c.likelihood!r}: expected one of {', '.join(LIKELIHOODS)}")
-        if c.beta < 0:
-            raise UsageError(f"beta = {c.beta}: expected at least 0")
+        require_at_least(c, 0, "beta")
         self.beta = c.beta
-        if c.latent < 1 or not c.hidden:
-            raise UsageError("a VAE needs at least one latent dimension and one hidden layer")
-        if c.importance_samples < 1:
-            raise UsageError(f"importance_samples = {c.importance_samples}: expected at least 1")
+        require_at_least(c, 1, "latent", "importance_samples")
+        require_hidden(c, "hidden")
         if c.importance_samples > 1 and c.beta != 1:
             raise UsageError(f"beta = {c.beta} with importance_samples = {c.importance_samples}: beta weighs the KL, "
                              "which is no term of L_k; leave one of them at 1")

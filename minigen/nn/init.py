@@ -14,6 +14,7 @@ from ..tensor import Tensor
 __all__ = ["Initialiser", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_uniform", "normal"]
 
 Initialiser = Callable[[Generator, tuple[int, int]], Tensor]
+"""What `Dense(init=...)` takes: from a generator and the shape (fan_in, fan_out), a Tensor of that shape."""
 
 
 def _uniform(rng: Generator, shape: tuple[int, int], variance: float) -> Tensor:

@@ -58,6 +58,7 @@ class Module:
                 for name, value in module.attributes() if isinstance(value, Tensor)}
 
     def named_parameters(self) -> dict[str, Parameter]:
+        """All parameters, here and below, by their dotted names; one that two layers share under both."""
         return {name: t for name, t in self.named_tensors().items() if isinstance(t, Parameter)}
 
     def parameters(self) -> list[Parameter]:
@@ -141,10 +142,24 @@ class Module:
         return self.describe()
 
     def summary(self) -> str:
-        """A table of all layers with their parameters."""
-        rows = [(name or "(all)", module.describe(), sum(p.size for p in module.parameters()))
-                for name, module in self.modules()]
+        """A table of all layers with their parameters; those that a module has beside its layers have rows too.
+
+        A module is called not trained where none of its parameters requires grad, as of a weight average.
+        """
+        rows = [(name or "(all)", kind, count) for name, kind, count in self._rows()]
         wide, wider = max(len(name) for name, _, _ in rows), max(len(kind) for _, kind, _ in rows)
         lines = [f"{'name':<{wide}}  {'layer':<{wider}}  {'parameters':>10}"]
         lines += [f"{name:<{wide}}  {kind:<{wider}}  {count:>10,}" for name, kind, count in rows]
         return "\n".join(lines)
+
+    def _rows(self, prefix: str = "", trained: bool = True) -> Iterator[tuple[str, str, int]]:
+        """(name, what it is, how many parameters) of this module and of all that it is made of."""
+        parameters, start = self.parameters(), f"{prefix}." if prefix else ""
+        still = trained and bool(parameters) and not any(p.requires_grad for p in parameters)
+        yield prefix, self.describe() + (", not trained" if still else ""), sum(p.size for p in parameters)
+        for name, child in self.children().items():
+            yield from child._rows(start + name, trained and not still)
+        if self.children():
+            for name, value in self.attributes():
+                if isinstance(value, Parameter):
+                    yield start + name, f"Parameter{value.shape}", value.size

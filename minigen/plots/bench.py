@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from .style import DPI, open_axes
@@ -71,13 +72,16 @@ def _draw_bar(axes: Axes, at: int, label: str, bar: tuple[float, str] | None) ->
     rate, word = bar or (0.0, "not measured")
     rung = label.split(",")[0]
     axes.barh(at, rate, color={"blas": _BLAS, "best": _BEST}.get(rung, _OTHER), height=0.72)
-    paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}  # over the line of the peak
+    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # over the line of the peak
     axes.annotate(word or f"{rate:.3g}", (rate, at), (4, 0), textcoords="offset points", va="center", fontsize=8,
                   color="0.25", bbox=paper)  # fmt: skip
 
 
 def draw_roofline(record: Record) -> Figure:
-    """Two panels, on one thread and on most: roofs, and the ladder's points under them, float32."""
+    """Two panels, on one thread and on most: roofs, and the ladder's points under them, float32.
+
+    `best`, a choice among the rungs, is a ring around the one that it chose, which would else be hidden.
+    """
     points = record["points"]
     settings = sorted({point["threads"] for point in points})
     figure = Figure(figsize=(5.6 * len(settings) + 1.2, 4.8), dpi=DPI, layout="constrained")
@@ -89,23 +93,27 @@ def draw_roofline(record: Record) -> Figure:
         _roofs(axes, record, threads)
         for point in points:
             if point["threads"] == threads:
-                number = rungs.index(point["rung"])
-                axes.plot(point["intensity"], point["gflops"], _MARKERS[number % len(_MARKERS)], ms=6.5,
-                          color=_COLOURS[number % len(_COLOURS)], mec="white", mew=0.6, zorder=3)  # fmt: skip
+                axes.plot(point["intensity"], point["gflops"], zorder=3,
+                          **_mark(rungs.index(point["rung"]), point["rung"]))  # fmt: skip
         top = max(peak["gflops"] for peak in record["peaks"])
-        axes.set(xscale="log", yscale="log", xlim=(0.1, 400), ylim=(min(0.3, low / 3), 12 * top),
+        axes.set(xscale="log", yscale="log", xlim=(0.1, 400), ylim=(min(0.3, low / 16), 12 * top),
                  title=_threads(threads), xlabel="operations a byte (FLOP/byte)")  # fmt: skip
         _name_shapes(axes, shapes)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         open_axes(axes)
     panels[0].set_ylabel("GFLOP/s, float32")
-    marks = [
-        Line2D([], [], ls="", marker=_MARKERS[i % len(_MARKERS)], color=_COLOURS[i % len(_COLOURS)], label=rung)
-        for i, rung in enumerate(rungs)
-    ]
+    marks = [Line2D([], [], label=rung, **_mark(i, rung)) for i, rung in enumerate(rungs)]
     figure.legend(handles=marks, loc="outside right center", frameon=False)
     return figure
+
+
+def _mark(number: int, rung: str) -> dict[str, Any]:
+    colour = _COLOURS[number % len(_COLOURS)]
+    if rung == "best":
+        return {"ls": "", "marker": "o", "ms": 11, "mfc": "none", "mec": colour, "mew": 1.2}
+    return {"ls": "", "marker": _MARKERS[number % len(_MARKERS)], "ms": 6.5, "color": colour, "mec": "white",
+            "mew": 0.6}
 
 
 def _roofs(axes: Axes, record: Record, threads: int) -> None:
@@ -149,8 +157,9 @@ def draw_streaming(record: Record) -> Figure:
                  ylim=(len(labels) - 0.4, -0.6))  # fmt: skip
         axes.set_yticks(range(len(labels)), [f"{name} {dtype}" for name, dtype in labels], fontsize=8)
         _bare(axes)
-    panels[0].plot([], [], color="black", lw=2, label="NumPy")
-    panels[0].legend(loc="lower right", frameon=False, fontsize=8)
+    numpy = Line2D([], [], ls="", marker="|", ms=11, mew=2, color="black", label="NumPy")
+    others = [Patch(color=_OTHER, label="float32, uint32"), Patch(color=_BEST, label="float64")]
+    panels[0].legend(handles=[*others, numpy], loc="lower right", frameon=False, fontsize=8)
     return figure
 
 

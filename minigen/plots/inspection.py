@@ -16,6 +16,7 @@ from .style import DPI, PALETTE, open_axes, save_figure
 __all__ = ["save_inspection"]
 
 SHOWN = 60
+_NAMED = 20  # classes that all have their number under their bar
 COPIES = 8  # of one image, a row for each step
 STEPS = (Shift(2), Rotate(20), Scale(1.2), Shear(20), Elastic(), Noise(0.1), Flip())
 
@@ -65,6 +66,8 @@ def _draw_classes(axes: Axes, labels: np.ndarray | None) -> None:
     values, counts = np.unique(labels, return_counts=True)
     axes.bar(values, counts, color=PALETTE[2])
     axes.set(title=f"labels: {len(values)} classes", xlabel="label", ylabel="images")
+    if len(values) <= _NAMED:
+        axes.set_xticks(values)
     open_axes(axes)
 
 

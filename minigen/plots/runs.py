@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _SEPARATOR = 90  # grey level of the lines between images: seen beside black and beside white
+_STRIPE = 3  # times as long as wide: from here on the axes of a scatter have scales of their own
 _SMOOTH_FROM = 200  # points from which a curve is drawn pale, with its running mean on top
 
 
@@ -161,7 +162,10 @@ def save_manifold(images: NDArray[Any], path: str | Path) -> None:
 
 
 def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path) -> None:
-    """Encoded images z (N, 2) as points coloured by label (N,) 0..9, each digit written at its median."""
+    """Encoded images z (N, 2) as points coloured by label (N,) 0..9, each digit written at its median.
+
+    Both axes have one scale, unless one would be a stripe.
+    """
     if z.ndim != 2 or z.shape[1] != 2 or labels.shape != (len(z),) or len(z) == 0:
         raise ShapeError(
             f"save_latent_scatter: z {z.shape} and labels {labels.shape}, expected (N, 2) and (N,) with "
@@ -179,7 +183,8 @@ def save_latent_scatter(z: NDArray[Any], labels: NDArray[Any], path: str | Path)
     for label in np.unique(labels):
         axes.scatter([], [], s=30, color=PALETTE[label], label=str(label))
         _write_digit(axes, np.median(z[labels == label], axis=0), int(label))
-    axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    spans = np.ptp(z, axis=0)
+    axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal" if spans.max() <= _STRIPE * spans.min() else "auto")
     open_axes(axes)
     axes.legend(
         title="label",

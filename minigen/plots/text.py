@@ -109,7 +109,8 @@ def save_next_tokens(probabilities: NDArray[Any], tokens: NDArray[Any], vocabula
     below.set_xticks(range(len(came)), [label(vocabulary[int(i)]) for i in tokens[:-1]], fontsize=8,
                      fontfamily=_families())
     below.set_yticks(range(shown.shape[1]), [f"{rank + 1}." for rank in range(shown.shape[1])], fontsize=7)
-    below.set_xlabel("after this symbol; the one that came is framed", fontsize=8)
+    below.set_xlabel("after this symbol: the likeliest next ones,\nbelow each its probability in %; the one that came "
+                     "is framed", fontsize=8)
     save_figure(figure, path)
 
 

@@ -39,7 +39,7 @@ def as_dataset(
     if array.ndim != 3 or len(array) == 0 or array.shape[1:] != tuple(expected):
         raise DataError(
             f"{name}: shape {array.shape}, expected (N, {', '.join(map(str, expected))}) with N > 0: the images that "
-            f"this {model.kind} is made for; set its image_shape or reshape the data"
+            f"this {model.kind} is made for: give images of {' x '.join(map(str, expected))}, or make a model for these"
         )
     if array.dtype != np.uint8:
         array = _unit_floats(array, name)
@@ -75,7 +75,8 @@ def _unit_floats(array: np.ndarray, name: str) -> np.ndarray:
         raise DataError(f"{name}: elements are {array.dtype}, expected uint8 or floats in [0, 1]; convert with .astype")
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
-        raise DataError(f"{name}: {bad} values are NaN or infinite, expected finite numbers; clean the data")
+        raise DataError(f"{name}: {bad} values are NaN or infinite, expected finite numbers; drop such "
+                        "images with minigen.data.Clean")
     low, high = float(array.min()), float(array.max())
     if low < 0 or high > 1:
         raise DataError(f"{name}: values from {low:g} to {high:g}, expected [0, 1]; divide by 255 or rescale first")

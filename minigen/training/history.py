@@ -32,6 +32,7 @@ class History:
     """
 
     rows: list[Row] = field(default_factory=list)
+    begun: int = field(default=0, compare=False)  # steps that were done before this call of `train`
 
     def __len__(self) -> int:
         """The number of whole epochs."""

@@ -198,7 +198,7 @@ class _Run:
         before = folder.read_record()
         self.state, self.history, notice = folder.restore(self.model, record)
         self.feedback.resume(self.state.feedback, folder.feedback, self.state.step)
-        self.saved_step = self.state.step
+        self.saved_step = self.history.begun = self.state.step
         if self.state.step > epochs * len(self.loader):
             raise UsageError(
                 f"{folder.path} has been trained for {self.state.step / len(self.loader):g} epochs already, more than "

@@ -41,6 +41,16 @@ class Plan:
         """Steps in all epochs together."""
         return self.epochs * self.batches
 
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do: a run that was resumed after its end."""
+        return self.first_step >= self.steps
+
+    @property
+    def nothing_left(self) -> str:
+        """What is said then."""
+        return f"nothing left to do: {self.epochs} of {self.epochs} epochs are done; epochs = {2 * self.epochs} goes on"
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -102,6 +112,9 @@ class PlainReporter:
     def begin(self, plan: Plan) -> None:
         """One line: what is trained on what, and for how long."""
         self._plan = plan
+        if plan.finished:
+            self._line(plan.nothing_left)
+            return
         start = f" from step {plan.first_step}" if plan.first_step else ""
         self._line(
             f"training {plan.kind} on {plan.images} {plan.unit}{start}: {_count(plan.epochs, 'epoch')} of "

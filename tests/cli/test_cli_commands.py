@@ -72,6 +72,9 @@ def test_train_then_everything_else(command, images, tmp_path):
     numbers = np.load(tmp_path / "numbers.npy", allow_pickle=False)
     assert numbers.tobytes() == load(run / "model.safetensors").sample(3, seed=0).tobytes()
 
+    assert command("sample", "vae-document", "-n", 1)[1] == "1 sample in runs/vae-document/sample-1-seed-0.png\n"
+    code, out, _ = command("reconstruct", "runs/vae-document", "-n", 1, "--data", images, "--out", "one.png")
+    assert code == 0 and out == "1 image of images.npz and its reconstruction in one.png\n"
     code, out, _ = command("reconstruct", "runs/vae-document", "-n", 5, "--data", images, "--out", "r.png")
     assert code == 0 and out == "5 images of images.npz and their reconstructions in r.png\n"
     assert (tmp_path / "r.png").exists()
@@ -84,6 +87,15 @@ def test_train_then_everything_else(command, images, tmp_path):
     assert code == 0 and "encoder.layers.0" in out
     code, out, _ = command("info")
     assert code == 0 and out.startswith("runs/vae-document: vae on images.npz (40 images), 4 of 4 epochs  loss ")
+
+
+def test_a_run_that_is_done_says_that_nothing_is_left(command, images):
+    assert train(command, images, "vae", "--epochs", 1, "--out", "run")[0] == 0
+    code, out, err = command("train", "vae", "--resume", "--out", "run", "--data", images)
+    assert (code, err) == (0, "")
+    assert "nothing left to do: 1 of 1 epochs are done; epochs = 2 goes on\n" in out
+    assert "training vae" not in out and "trained vae, 1 epoch, before: loss " in out
+    assert f"minigen train vae --resume --out run --epochs 2 --data {images}" in out
 
 
 def test_resume_takes_the_latest_run_and_its_settings(command, images, tmp_path):
@@ -106,7 +118,7 @@ def test_resume_takes_the_latest_run_and_its_settings(command, images, tmp_path)
     for name in ("model.safetensors", "samples.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (runs / "gan-document-2" / name).read_bytes()
     code, out, _ = command("train", "gan", "--resume", "--out", "whole", "--data", images)
-    assert code == 0 and "from step 9: 3 epochs" in out
+    assert code == 0 and "nothing left to do: 3 of 3 epochs are done" in out
 
 
 def test_resume_runs_the_step_as_before_or_says_what_changed(command, images, tmp_path):

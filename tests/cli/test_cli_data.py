@@ -57,6 +57,18 @@ def test_inspect_says_what_is_wrong_and_saves_what_is_right(command, dirty, tmp_
     assert np.array_equal(cleaned.labels, labels[rows])
 
 
+def test_clean_overwrites_no_file(command, dirty, tmp_path):
+    before = dirty.read_bytes()
+    for name in ("dirty.npz", "../" + tmp_path.name + "/dirty.npz"):
+        code, out, err = command("inspect", "dirty.npz", "--clean", name)
+        assert code == 2 and out == ""
+        assert f"--clean {name}: is the file that is inspected, and what is dropped would be lost: give another" in err
+    (tmp_path / "other.npz").write_text("kept")
+    code, _, err = command("inspect", "dirty.npz", "--clean", "other.npz")
+    assert code == 2 and "--clean other.npz: exists, and what it holds would be lost: give another name" in err
+    assert dirty.read_bytes() == before and (tmp_path / "other.npz").read_text() == "kept"
+
+
 def test_inspect_bytes_without_labels(command, tmp_path, rng):
     np.save(tmp_path / "bytes.npy", rng.integers(0, 256, (12, 5, 5)).astype(np.uint8))
     code, out, _ = command("inspect", "bytes.npy", "--out", "picture.png", "--clean", "clean.npz")
@@ -77,7 +89,7 @@ def test_inspect_labels_that_are_text(command, tmp_path, rng):
     (lambda x: x > 128, "elements are bool, expected uint8"),
     (lambda x: (x > 128).astype(np.uint8), "uint8 but only 0 and 1; multiply by 255, or save as float32"),
     (lambda x: x + 0.5, "floats from 0.5 to 255.5, expected [0, 1] or [-1, 1]; divide by 255, or save as uint8"),
-    (lambda x: np.where(x < 256, np.nan, x), "240 values are NaN or infinite"),
+    (lambda x: np.where(x < 256, np.nan, x), "240 values are NaN or infinite; expected finite numbers: make the"),
     (lambda x: np.full(x.shape, 0.25), "every pixel is 0.25, nothing to learn"),
 ])
 def test_inspect_describes_what_could_mean_two_things_and_saves_none_of_it(command, tmp_path, rng, change, message):

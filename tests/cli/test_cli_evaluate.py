@@ -130,8 +130,9 @@ def test_what_evaluate_refuses(fails, place, tmp_path):
     fails(2, no_net, "evaluate", "vae", "--data", "bars.npz")
     fails(4, "nowhere.safetensors: no such checkpoint", "evaluate", "vae", *KNOWN[:3], "nowhere.safetensors")
     fails(4, "holds no feature net: its kind is 'vae'", "evaluate", "vae", *KNOWN[:3], "vae/model.safetensors")
-    few = "50 samples are too few: a figure over 128 features needs 200 or more"
-    fails(3, few, "evaluate", "vae", *KNOWN, "-n", 50)
+    few = "50 samples: too few, a figure over 128 features needs 200 or more"
+    fails(2, few, "evaluate", "vae", *KNOWN, "-n", 50)
+    fails(2, "1 sample: too few", "evaluate", "vae", *KNOWN, "-n", 1)
     fails(2, "'0' is not a whole number, 1 or more", "evaluate", "vae", "-n", 0)
     (tmp_path / "file").write_text("in the way")
     fails(6, "there: cannot be written (Not a directory); name another", "evaluate", "gan", *KNOWN, "-n", 240, "--out",
@@ -156,7 +157,7 @@ def test_images_that_do_not_fit(fails, place, tmp_path):
     VAE(image_shape=(9, 7), hidden=(4,)).save(tmp_path / "right.safetensors")
     with np.load(place / "bars.npz") as bars:
         np.savez(tmp_path / "few.npz", images=bars["images"][:300])
-    fails(3, "25 samples are too few: a figure over 128 features needs 200 or more, of real images too, where 250 tr",
+    fails(3, "a figure over 128 features needs 200 samples or more and as many real ones, of which 250 training and",
           "evaluate", tmp_path / "right.safetensors", "--data", tmp_path / "few.npz", *KNOWN[2:])  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def test_a_compressed_npz(tmp_path):
 @pytest.mark.parametrize(
     "array, message",
     [
-        (np.where(UNIT == 0, np.nan, UNIT), "1 values are NaN or infinite; expected finite numbers"),
+        (np.where(UNIT == 0, np.nan, UNIT), "expected finite numbers: drop such images with `minigen data inspect "),
         (np.where(UNIT == 0, np.inf, UNIT), "1 values are NaN or infinite"),
         (UNIT * 255, "floats from 0 to 248, expected .*; divide by 255"),
         (UNIT * 2 - 1.5, "floats from -1.5 to 0.4.*, expected"),

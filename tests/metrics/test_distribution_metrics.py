@@ -190,7 +190,7 @@ def test_class_histogram(rng):
 @pytest.mark.parametrize("p, message", [
     (np.full((5, 4), 0.3), "expected class probabilities that sum to 1"),
     (np.array([[1.5, -0.5]] * 3), "expected class probabilities"),
-    (np.full((1, 4), 0.25), "1 samples are too few"),
+    (np.full((1, 4), 0.25), "1 sample is too few"),
     (np.full((5, 4), np.nan), "20 of 20 values are NaN"),
 ])
 def test_probabilities_that_are_none(p, message):

@@ -77,8 +77,20 @@ def test_roofs_are_the_lower_of_peak_and_bandwidth_times_intensity():
         points = {tuple(line.get_ydata()) for line in axes.lines if tuple(line.get_xdata()) == (20.0,)}
         assert points == {(1.0 * threads,), (95.0 * threads,)}
         assert axes.get_ylim()[0] < 1.0 and axes.get_ylim()[1] > 200 and axes.get_xscale() == "log"
+        best = lines[next(name for name in lines if tuple(lines[name].get_ydata()) == (95.0 * threads,))]
+        assert best.get_markerfacecolor() == "none", "a ring, which hides no other rung"
     rungs = [text.get_text() for text in figure.legends[0].get_texts()]
     assert rungs == ["naive", "best"]
+
+
+def test_names_of_shapes_lie_under_the_lowest_point():
+    for shape in ("64x784x128", "1024x1024x1024"):
+        record = {**ROOF, "points": [{**point, "shape": f"{shape} NN"} for point in ROOF["points"]]}
+        figure = plots.draw_roofline(record)
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        (name,) = [text for text in axes.texts if text.get_text() == shape]
+        assert name.get_window_extent().y1 < axes.transData.transform((20.0, 1.0))[1]
 
 
 def test_streaming_bars_are_shares_of_the_copy():
@@ -89,6 +101,11 @@ def test_streaming_bars_are_shares_of_the_copy():
     assert bars(cache) == {"tanh float32": 0.5, "tanh float64": 0.5} and bars(memory) == {"tanh float32": 0.5}
     ticks = [tuple(line.get_xdata()) for line in cache.lines]
     assert (0.25, 0.25) in ticks  # NumPy, half as fast
+    legend = cache.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["float32, uint32", "float64", "NumPy"]
+    colours = [patch.get_facecolor() for patch in legend.get_patches()]
+    assert colours == [bar.get_facecolor() for bar in cache.patches[:2]]
+    assert legend.get_lines()[-1].get_marker() == "|", "upright, as in the bars"
 
 
 def test_nothing_to_draw_is_an_empty_picture():

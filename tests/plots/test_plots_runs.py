@@ -120,6 +120,23 @@ def test_the_scatter_gives_every_label_a_colour_of_its_own(tmp_path, figures):
     assert all((colours[labels == label] == colours[label]).all() for label in range(10))
 
 
+@pytest.mark.parametrize("width, aspect", [(1.0, 1.0), (0.1, "auto")])
+def test_the_scatter_of_a_stripe_fills_its_picture(tmp_path, figures, width, aspect):
+    z = np.random.default_rng(0).uniform(size=(50, 2)) * [width, 1]
+    plots.save_latent_scatter(z, np.zeros(50, np.uint8), tmp_path / "s.png")
+    assert figures[0].axes[0].get_aspect() == aspect
+
+
+@pytest.mark.parametrize("classes, named", [(10, True), (40, False)])
+def test_an_inspection_names_every_class_where_they_are_few(tmp_path, monkeypatch, classes, named):
+    shown = []
+    monkeypatch.setattr("minigen.plots.inspection.save_figure", lambda figure, path: shown.append(figure))
+    images = np.random.default_rng(0).random((80, 6, 6), np.float32)
+    plots.save_inspection(images, np.arange(80) % classes, {}, tmp_path / "i.png")
+    (axes,) = [axes for axes in shown[0].axes if axes.get_title().startswith("labels")]
+    assert (list(axes.get_xticks()) == list(range(classes))) == named
+
+
 def test_the_animation_has_its_frames_and_rests_on_the_last(tmp_path):
     frames = [np.full((4, 8, 8), level, np.float32) for level in (0.0, 0.5, 1.0)]
     path = tmp_path / "a.gif"

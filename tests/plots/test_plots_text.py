@@ -44,6 +44,13 @@ def test_a_single_epoch_is_no_fraction():
     assert len(ticks) and all(tick == int(tick) for tick in ticks)
 
 
+def test_the_numbers_of_the_next_symbols_have_a_unit(monkeypatch):
+    figures = []
+    monkeypatch.setattr(text, "save_figure", lambda figure, path: figures.append(figure))
+    plots.save_next_tokens(np.full((3, 2), 0.5), np.array([0, 1, 0]), ["a", "b"], "next.png")
+    assert "its probability in %" in figures[0].axes[1].get_xlabel()
+
+
 def test_all_pictures_are_written_without_a_warning(tmp_path):
     symbols = ["天", "\n", "$", " "]
     plots.save_attention(MAPS, symbols, tmp_path / "attention.png")

@@ -6,9 +6,18 @@ import hashlib
 import numpy as np
 import pytest
 
-from minigen.data import CharacterTokenizer, RawText, TextDataset, load_text, read_text, split_text
+from minigen.data import (
+    CharacterTokenizer,
+    RawText,
+    TextDataset,
+    load_text,
+    read_text,
+    sentences,
+    split_sentences,
+    split_text,
+)
 from minigen.data import text as module
-from minigen.errors import DataError
+from minigen.errors import DataError, UsageError
 
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 30
 
@@ -117,6 +126,18 @@ def test_windows_ask_for_every_token_once_in_an_epoch():
 def test_a_text_shorter_than_the_context_is_one_clear_error():
     with pytest.raises(DataError, match=r"fox-test: 135 tokens in this part of the text, .* smaller --context"):
         split_text(raw(), 100, CharacterTokenizer(TEXT))
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: split_text("abc", 3, CharacterTokenizer(TEXT)), "a text of type str: expected a RawText, which"),
+    (lambda: split_text(raw(), 3, None), "tokenizer is of type NoneType: expected one with `encode`"),
+    (lambda: split_text(raw(), 0, CharacterTokenizer(TEXT)), "context = 0: expected a whole number of tokens"),
+    (lambda: split_sentences(raw(), 2.5, CharacterTokenizer(TEXT)), "context = 2.5: expected a whole number"),
+    (lambda: sentences(3), "a text of type int: expected a str"),
+])
+def test_arguments_that_are_no_text_and_no_tokenizer(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()
 
 
 def test_the_hash_tells_texts_and_tokenizers_apart():

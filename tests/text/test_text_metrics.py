@@ -81,6 +81,7 @@ def test_all_figures_of_a_model():
     held_out = "one two three four five six seven eight nine ten " * 20
     figures = evaluate_text(Model(), np.zeros((1, 2)), ["a b c d a b", "c d e f g h"], "a b c d", held_out)
     assert figures["perplexity"] == pytest.approx(7) and figures["bits_per_character"] == 1.5
+    assert 0 < figures["ordinary_distinct_1"] <= 1
     assert figures["longest_copy"] == 7 and figures["distinct_1"] == pytest.approx(8 / 12)
     assert all(math.isfinite(value) for value in figures.values())
     assert {"self_bleu", "ordinary_self_bleu", "ordinary_distinct_2", "ordinary_copy"} <= figures.keys()

@@ -260,6 +260,7 @@ def test_an_untrained_model_has_collapsed_and_the_verdict_says_so():
     assert "5 of its units are idle" in posterior_verdict(40, 60, 20, 3, 8)
     for collapsed in (posterior_verdict(40, 60, 20, 0, 8), posterior_verdict(59, 60, 9, 8, 8)):
         assert "has collapsed" in collapsed
+    assert posterior_verdict(59, 60, 9, 8, 8).endswith("to 59.0 nats per sentence, less than a twentieth off")
 
 
 # Sentences --------------------------------------------------------------------------------------------------
