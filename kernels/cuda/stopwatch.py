@@ -18,8 +18,8 @@ from . import compile as cuda_compile
 from . import device
 from .launch import Launch
 
-__all__ = ["ROUNDED", "capability", "cublas", "cublas_rounded", "elapsed", "empty", "gpu_name", "require_cublas",
-           "synchronize", "to_device", "to_host"]  # fmt: skip
+__all__ = ["ROUNDED", "capability", "copy", "cublas", "cublas_rounded", "elapsed", "empty", "free_memory", "gpu_name",
+           "require_cublas", "synchronize", "to_device", "to_host"]  # fmt: skip
 
 _MOST = 200  # calls in a line: a stream takes about a thousand kernels, then the host waits
 _LONGEST, _BETWEEN = 0.05, 2e-4  # seconds of holding the GPU up: at most, and for what the host does besides the calls
@@ -71,6 +71,20 @@ def to_host(array: Any) -> NDArray[Any]:
     import cupy
 
     return cupy.asnumpy(array)
+
+
+def copy(target: Any, source: Any) -> None:
+    """target = source, contiguous arrays on the GPU of one shape and dtype, by the driver: as fast as its memory is."""
+    import cupy
+
+    cupy.copyto(target, source)
+
+
+def free_memory() -> int:
+    """Bytes on the GPU that are nobody's."""
+    import cupy
+
+    return int(cupy.cuda.Device().mem_info[0])
 
 
 def require_cublas() -> None:

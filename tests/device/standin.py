@@ -20,6 +20,7 @@ pool and a module that is loaded are errors (CuPy lets its pool give what it has
 from __future__ import annotations
 
 import math
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -424,6 +425,11 @@ def asnumpy(a: ndarray) -> np.ndarray:
     return a.get()
 
 
+def copyto(dst: ndarray, src: ndarray, casting: str = "same_kind", where: Any = None) -> None:
+    target, source = _array(dst), _array(src)
+    _do(lambda: np.copyto(target, source, casting=casting))
+
+
 def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
     """Filled with NaN or a large number, so that what is read before it was written shows."""
     host = np.empty(shape, dtype, order)
@@ -599,6 +605,26 @@ class Stream:
         _outside_of_capture("waiting for the device")
 
 
+class Event:
+    """As cupy.cuda.Event: nothing here goes on by itself, so that it is over when it was recorded."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
+        self.recorded: float | None = None
+
+    def record(self, stream: Any = None) -> None:
+        _outside_of_capture("an event for the host")
+        self.recorded = time.perf_counter()
+
+    def synchronize(self) -> None:
+        _outside_of_capture("waiting for an event")
+
+
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
+    """Milliseconds."""
+    assert start_event.recorded is not None and end_event.recorded is not None
+    return 1e3 * (end_event.recorded - start_event.recorded)
+
+
 _NULL = Stream(null=True)
 
 
@@ -634,7 +660,7 @@ def _module(name: str, **contents: Any) -> Any:
 _UFUNCS = {name: _Ufunc(getattr(np, name)) for name in (
     "abs", "add", "divide", "isfinite", "isinf", "isnan", "maximum", "minimum", "sign", "sqrt")}  # fmt: skip
 _FUNCTIONS = {f.__name__: f for f in (
-    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, flatnonzero,
+    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, copyto, empty, empty_like, flatnonzero,
     full_like, may_share_memory, stack, take_along_axis, where, zeros, zeros_like)}  # fmt: skip
 
 module = _module(
@@ -646,8 +672,10 @@ module = _module(
     cuda=_module(
         "cupy.cuda",
         Device=Device,
+        Event=Event,
         Graph=Graph,
         Stream=Stream,
+        get_elapsed_time=get_elapsed_time,
         get_current_stream=lambda device_id=-1: state.streams[-1] if state.streams else _NULL,
         using_allocator=using_allocator,
         memory=_module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),

@@ -23,7 +23,7 @@ from minigen import nn, ops
 from minigen.backend import to_device
 from minigen.errors import DeviceError, GraphError, OutOfMemoryError
 from minigen.kernels.cuda import compile as cuda_compile
-from minigen.kernels.cuda import random
+from minigen.kernels.cuda import random, stopwatch
 from minigen.program import graph, report
 from minigen.program.cuda_loops import CudaWriter
 from minigen.program.save import load
@@ -371,8 +371,30 @@ def test_too_little_memory_says_so(standin: Any, monkeypatch: pytest.MonkeyPatch
 # What is shown ----------------------------------------------------------------------------------------------------
 
 
+def test_the_limits_are_timed_by_the_gpu_and_its_memory_is_not_its_cache(
+    standin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def elapsed(call: Callable[[], Any], times: int) -> float:
+        before = len(standin.launches)
+        call()
+        asked.append(("product" if len(standin.launches) > before else "copy", times))
+        return times * 1e-3
+
+    monkeypatch.setattr(stopwatch, "elapsed", elapsed)
+    monkeypatch.setattr(report, "_SIDE", {"gpu": 32})
+    assert 2 * report._COPIED >= 1 << 29  # read and written: no cache holds that
+    monkeypatch.setattr(standin.memory, "limit", standin.memory.used + 4000 + 3 * 4096 + 16384)  # what does not fit
+    peak, bandwidth = report._limits("gpu")
+    assert peak == pytest.approx(2 * 32**3 / 1e-3)
+    assert 0 < bandwidth < 2 * 16384 / 1e-3
+    assert {what for what, _ in asked} == {"product", "copy"} and {times for _, times in asked} == {report._CALLS}
+
+
 def test_the_source_the_table_and_the_picture(gpu: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(report, "_SIDE", {"gpu": 32})
+    monkeypatch.setattr(report, "_COPIED", 1 << 16)
     monkeypatch.setattr(report, "_ROUNDS", 2)
     model = MODELS["VAE"](device=gpu)
     step = CompiledStep(model.train_step)
