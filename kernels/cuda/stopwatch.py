@@ -19,7 +19,7 @@ from . import device
 from .launch import Launch
 
 __all__ = ["ROUNDED", "capability", "copy", "cublas", "cublas_rounded", "elapsed", "empty", "free_memory", "gpu_name",
-           "require_cublas", "synchronize", "to_device", "to_host"]  # fmt: skip
+           "last_cache", "require_cublas", "synchronize", "to_device", "to_host"]  # fmt: skip
 
 _MOST = 200  # calls in a line: a stream takes about a thousand kernels, then the host waits
 _LONGEST, _BETWEEN = 0.05, 2e-4  # seconds of holding the GPU up: at most, and for what the host does besides the calls
@@ -85,6 +85,13 @@ def free_memory() -> int:
     import cupy
 
     return int(cupy.cuda.Device().mem_info[0])
+
+
+def last_cache() -> int:
+    """Bytes in the cache that all multiprocessors share."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["l2CacheSize"])
 
 
 def require_cublas() -> None:

@@ -149,8 +149,9 @@ def draw_streaming(record: Record) -> Figure:
                  ylim=(len(labels) - 0.4, -0.6))  # fmt: skip
         axes.set_yticks(range(len(labels)), [f"{name} {dtype}" for name, dtype in labels], fontsize=8)
         _bare(axes)
-    panels[0].plot([], [], color="black", lw=2, label="NumPy")
-    panels[0].legend(loc="lower right", frameon=False, fontsize=8)
+    if any(r["over_numpy"] for r in results):
+        panels[0].plot([], [], color="black", lw=2, label="NumPy")
+        panels[0].legend(loc="lower right", frameon=False, fontsize=8)
     return figure
 
 
