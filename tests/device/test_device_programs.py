@@ -24,6 +24,7 @@ from minigen.backend import to_device
 from minigen.errors import DeviceError, GraphError, OutOfMemoryError
 from minigen.kernels.cuda import compile as cuda_compile
 from minigen.kernels.cuda import random, stopwatch
+from minigen.kernels.cuda.staging import Staging
 from minigen.program import graph, report
 from minigen.program.cuda_loops import CudaWriter
 from minigen.program.save import load
@@ -366,6 +367,34 @@ def test_too_little_memory_says_so(standin: Any, monkeypatch: pytest.MonkeyPatch
         graph.Arena(2000)
     with pytest.raises(OutOfMemoryError, match="^a compiled step needs more than the"):
         replay(200)()
+
+
+def test_what_is_sent_may_change_at_once(gpu: str) -> None:
+    """The copy is from memory of the way's own, and not from the same twice in a row."""
+    target = to_device(np.zeros((2, 3), np.float32), gpu)
+    way, x = Staging(target), np.empty((2, 3), np.float32)
+    for n in range(5):
+        x[...] = n
+        way.send(x)
+        x[...] = -1
+        np.testing.assert_array_equal(to_device(target, "cpu"), n)
+    way.send(np.arange(6, dtype=np.float32).reshape(3, 2).T)
+    np.testing.assert_array_equal(to_device(target, "cpu"), [[0, 2, 4], [1, 3, 5]])
+    with pytest.raises(TypeError, match="Cannot cast"):
+        way.send(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) expected, got \(3,\)"):
+        way.send(np.zeros(3, np.float32))
+    for shape in ((), (0, 4)):
+        Staging(to_device(np.zeros(shape), gpu)).send(np.ones(shape))
+
+
+def test_the_arguments_of_a_step_come_from_pinned_memory(standin: Any) -> None:
+    step = CompiledStep(MODELS["VAE"](device="gpu").train_step)
+    for n in range(STEPS):
+        step(batch("VAE", n))
+    images, numbers = sorted(standin.state.copies, key=lambda copy: -copy.sent.nbytes)[::2]
+    np.testing.assert_array_equal(images.sent.reshape(IMAGES[:8].shape), batch("VAE", STEPS - 2))
+    assert numbers.sent.dtype == np.float64 and len(standin.state.copies) == 4
 
 
 # What is shown ----------------------------------------------------------------------------------------------------
