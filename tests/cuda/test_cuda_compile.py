@@ -130,6 +130,15 @@ def test_random_numbers_have_no_fused_operations() -> None:
         assert bool(re.search(r"fma\.rn(\.ftz)?\.f(32|64)", body.split(".entry normal_64")[0])) == expected
 
 
+@pytest.mark.parametrize("defines", [(), ("FROM_MEMORY",)], ids=str)
+def test_random_numbers_are_written_16_bytes_at_a_time(defines: tuple[str, ...]) -> None:
+    ptx = nvrtc.compile_to_ptx(random.source(), cuda_compile.options(defines, cuda_compile.EXACT), (8, 0))
+    kernels = ptx.split(".visible .entry")[1:]
+    assert len(kernels) == 5
+    for kernel in kernels:
+        assert accesses(kernel, r"\.v[24]\.[fu](?:32|64)") == "s", kernel
+
+
 def test_what_cupy_appends_changes_nothing() -> None:
     """CuPy compiles with -ftz=true after whatever it is given: the last of two counts, and it is ours already."""
     text = 'extern "C" __global__ void f(float *x) { x[0] = x[1] * x[2]; }'
