@@ -205,7 +205,9 @@ def _working_cupy() -> ModuleType:
         )
     try:
         import cupy
-    except ImportError as error:
+    except (ImportError, OSError) as error:
+        if getattr(error, "filename", None):
+            raise _without_cache(error) from None
         if util.find_spec("cupy") is not None:
             raise DeviceError(f"device 'gpu': CuPy is installed but cannot be imported ({_first_line(error)}): "
                               "install it anew, to match the CUDA driver, or use device 'cpu'") from None
@@ -251,11 +253,19 @@ def _require_compiler(cupy: ModuleType, packages: list[str]) -> None:
         if x.item() == 2:
             return
         reason = "1 + 1 is not 2 there"
-    except Exception as error:  # of many kinds: the compiler's, the loader's, the file system's
+    except OSError as error:
+        raise _without_cache(error) from None
+    except Exception as error:  # of many kinds: the compiler's, the loader's
         reason = _first_line(error)
     package = _name(packages[0]) if packages else "cupy-cuda12x"
     raise DeviceError(f"device 'gpu': no kernel can be compiled, NVRTC or the headers of the CUDA toolkit are missing "
                       f"({reason}): pip install '{package}[ctk]', or use device 'cpu'")
+
+
+def _without_cache(error: Exception) -> DeviceError:
+    """CuPy makes its folder for compiled kernels when it is imported, and writes there what it compiles."""
+    return DeviceError(f"device 'gpu': CuPy cannot keep what it compiles ({_first_line(error)}): set CUPY_CACHE_DIR to "
+                       "a folder that can be written to, or use device 'cpu'")
 
 
 def _name(package: str) -> str:

@@ -9,12 +9,14 @@ read the lines that it overwrites.
 Two places: `cache`, where everything stays in the second level, as the activations of a small net do; and `memory`,
 where the inputs are many and large and come in turn, so that none is in any cache when its turn comes. A kernel
 that returns a new array pays for its memory here as it does in use, and so does NumPy's version.
+
+On a GPU there is `memory` alone; the copy is the driver's, and the clock the GPU's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,9 @@ from ..cpu import elementwise, optimizers, random
 from ..cpu.limits import stream_copy
 from .check import elementwise_fault
 from .machine import caches, last_cache
-from .timing import Stopwatch, Timing, alternate, rotate
+from .timing import Stopwatch, Timing, alternate, rotate, wall
 
-__all__ = ["PLACES", "ROWS", "Result", "Row", "measure"]
+__all__ = ["PLACES", "ROWS", "Machine", "Result", "Row", "cpu", "gpu", "measure"]
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
@@ -41,17 +43,17 @@ _ADAM: dict[str, Any] = dict(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, step=3, 
 _RMSPROP = dict(lr=1e-3, rho=0.9, eps=1e-8, weight_decay=0.01)
 _EMA = dict(decay=0.999)
 _DRAW = (1, 2)  # seed and draw
-_MEMORY_NUMBERS = 1 << 22
+_MEMORY_NUMBERS, _GPU_NUMBERS = 1 << 22, 1 << 25
 
 
 @dataclass(frozen=True)
 class Row:
     """A kernel, what it moves, and what it is held against.
 
-    `ours(*arrays)` returns the result or updates the arrays; `expected` does the same by `reference` on arrays of
-    float64, unless `exact`, when it gets the same arrays; `numpy(*arrays)` is NumPy's best for it, None where it has
-    nothing. `read` and `written` are arrays of n numbers each. A random kernel has no input: it gets an empty array
-    of n numbers, for size and dtype. `prepare` makes the inputs fit for the kernel.
+    `ours(*arrays)` returns the result or updates the arrays, which are the machine's; `expected` does the same by
+    `reference` on arrays of float64, unless `exact`, when it gets the same arrays; `numpy(*arrays)` is NumPy's best for
+    it, None where it has nothing. `read` and `written` are arrays of n numbers each. A random kernel has no input: it
+    gets an empty array of n numbers, for size and dtype. `prepare` makes the inputs fit for the kernel.
     """
 
     name: str
@@ -77,12 +79,16 @@ class Row:
         return tuple(self.prepare(rng.standard_normal(n, np.float32)).astype(dtype) for _ in range(self.arrays))
 
 
-def _unary(name: str, numpy: Callable[..., Any] | None, prepare: Callable[[Array], Array] = lambda x: x) -> Row:
+def _unary(
+    elementwise: Any, name: str, numpy: Callable[..., Any] | None, prepare: Callable[[Array], Array] = lambda x: x
+) -> Row:
     ours, expected = getattr(elementwise, name), getattr(reference, name)
     return Row(name, "elementwise", 1, 1, 1, ours, expected, numpy, prepare=prepare)
 
 
-def _update(name: str, kernel: str, arrays: int, written: int, settings: Mapping[str, Any]) -> Row:
+def _update(
+    optimizers: Any, name: str, kernel: str, arrays: int, written: int, settings: Mapping[str, Any]
+) -> Row:
     ours, plain = getattr(optimizers, kernel), getattr(reference, kernel)
     return Row(
         name, "optimizer", arrays, written, arrays, lambda *xs: ours(*xs, **settings),
@@ -90,7 +96,9 @@ def _update(name: str, kernel: str, arrays: int, written: int, settings: Mapping
     )  # fmt: skip
 
 
-def _random(name: str, numpy: Callable[[np.random.Generator, Array], Any], dtypes: tuple[str, ...]) -> Row:
+def _random(
+    random: Any, name: str, numpy: Callable[[np.random.Generator, Array], Any], dtypes: tuple[str, ...]
+) -> Row:
     ours, plain = getattr(random, name), getattr(reference, name)
     generator = np.random.default_rng(0)
 
@@ -112,35 +120,72 @@ def _numpy_gate(g: Array, x: Array) -> Array:
     return g * ((x > 0) * number(1 - _SLOPE) + number(_SLOPE))  # half the time of `where`, which cannot guess
 
 
-ROWS: tuple[Row, ...] = (
-    _unary("exp", np.exp),
-    _unary("log", np.log, np.abs),
-    _unary("log1p", np.log1p, np.abs),
-    _unary("tanh", np.tanh),
-    _unary("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
-    _unary("softplus", lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
-    _unary("erf", None),
-    _unary("gelu", None),
-    Row("gelu_slope", "elementwise", 2, 1, 2, elementwise.gelu_slope, reference.gelu_slope, None),
-    Row("leaky_relu", "elementwise", 1, 1, 1, lambda x: elementwise.leaky_relu(x, _SLOPE),
-        lambda x: reference.leaky_relu(x, _SLOPE), lambda x: np.maximum(x, _SLOPE * x)),
-    Row("gate", "elementwise", 2, 1, 2, lambda g, x: elementwise.gate(g, x, _SLOPE),
-        lambda g, x: reference.gate(g, x, _SLOPE), _numpy_gate),
-    Row("bernoulli_nll", "elementwise", 2, 1, 2, elementwise.bernoulli_nll, reference.bernoulli_nll,
-        _numpy_bernoulli_nll),
-    Row("sgd", "optimizer", 2, 1, 2, lambda p, g: optimizers.sgd(p, g, p, **_PLAIN_SGD),
-        lambda p, g: reference.sgd(p, g, p, **_PLAIN_SGD), lambda p, g: reference.sgd(p, g, p, **_PLAIN_SGD),
-        in_place=True),
-    _update("momentum", "sgd", 3, 2, _SGD),
-    _update("rmsprop", "rmsprop", 3, 2, _RMSPROP),
-    _update("adam", "adam", 4, 3, _ADAM),
-    _update("adamw", "adam", 4, 3, _ADAM | {"decoupled": True}),
-    _update("ema", "ema", 2, 1, _EMA),
-    _random("random_bits", lambda rng, x: rng.integers(0, 1 << 32, x.size, np.uint32), ("uint32",)),
-    _random("uniform", lambda rng, x: rng.random(x.size, x.dtype), ("float32", "float64")),
-    _random("normal", lambda rng, x: rng.standard_normal(x.size, x.dtype), ("float32", "float64")),
-)  # fmt: skip
-"""Every kernel that streams, with NumPy's nearest."""
+def _rows(elementwise: Any, optimizers: Any, random: Any) -> tuple[Row, ...]:
+    """Every kernel that streams, of a device's modules, with NumPy's nearest."""
+    return (
+        _unary(elementwise, "exp", np.exp),
+        _unary(elementwise, "log", np.log, np.abs),
+        _unary(elementwise, "log1p", np.log1p, np.abs),
+        _unary(elementwise, "tanh", np.tanh),
+        _unary(elementwise, "sigmoid", lambda x: 1 / (1 + np.exp(-x))),
+        _unary(elementwise, "softplus", lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))),
+        _unary(elementwise, "erf", None),
+        _unary(elementwise, "gelu", None),
+        Row("gelu_slope", "elementwise", 2, 1, 2, elementwise.gelu_slope, reference.gelu_slope, None),
+        Row("leaky_relu", "elementwise", 1, 1, 1, lambda x: elementwise.leaky_relu(x, _SLOPE),
+            lambda x: reference.leaky_relu(x, _SLOPE), lambda x: np.maximum(x, _SLOPE * x)),
+        Row("gate", "elementwise", 2, 1, 2, lambda g, x: elementwise.gate(g, x, _SLOPE),
+            lambda g, x: reference.gate(g, x, _SLOPE), _numpy_gate),
+        Row("bernoulli_nll", "elementwise", 2, 1, 2, elementwise.bernoulli_nll, reference.bernoulli_nll,
+            _numpy_bernoulli_nll),
+        Row("sgd", "optimizer", 2, 1, 2, lambda p, g: optimizers.sgd(p, g, p, **_PLAIN_SGD),
+            lambda p, g: reference.sgd(p, g, p, **_PLAIN_SGD), lambda p, g: reference.sgd(p, g, p, **_PLAIN_SGD),
+            in_place=True),
+        _update(optimizers, "momentum", "sgd", 3, 2, _SGD),
+        _update(optimizers, "rmsprop", "rmsprop", 3, 2, _RMSPROP),
+        _update(optimizers, "adam", "adam", 4, 3, _ADAM),
+        _update(optimizers, "adamw", "adam", 4, 3, _ADAM | {"decoupled": True}),
+        _update(optimizers, "ema", "ema", 2, 1, _EMA),
+        _random(random, "random_bits", lambda rng, x: rng.integers(0, 1 << 32, x.size, np.uint32), ("uint32",)),
+        _random(random, "uniform", lambda rng, x: rng.random(x.size, x.dtype), ("float32", "float64")),
+        _random(random, "normal", lambda rng, x: rng.standard_normal(x.size, x.dtype), ("float32", "float64")),
+    )  # fmt: skip
+
+
+ROWS = _rows(elementwise, optimizers, random)
+"""The CPU's."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the kernels run on: `put` and `get` copy there and back; `copy(target, source)` is the floor beneath them.
+
+    `numbers(row, dtype, place)` is how many are worked on, `last_cache()` what is to be outgrown, in bytes.
+    """
+
+    rows: Sequence[Row]
+    places: Sequence[str]
+    copy: Callable[[Any, Any], Any]
+    numbers: Callable[[Row, str, str], int]
+    last_cache: Callable[[], int]
+    stopwatch: Stopwatch
+    put: Callable[[Array], Any] = lambda x: x
+    get: Callable[[Any], Array] = lambda x: x
+
+
+def cpu() -> Machine:
+    """One thread, and NumPy's memory."""
+    return Machine(ROWS, PLACES, lambda target, source: stream_copy(target, source, 1), _numbers, last_cache, wall())
+
+
+def gpu() -> Machine:
+    """CUDA's kernels, timed by its events, and CuPy's memory."""
+    from .. import cuda
+    from ..cuda import stopwatch
+
+    rows = [replace(row, numpy=None) for row in _rows(cuda, cuda, cuda)]
+    return Machine(rows, ("memory",), stopwatch.copy, lambda row, dtype, place: _GPU_NUMBERS, stopwatch.last_cache,
+                   stopwatch.elapsed, stopwatch.to_device, stopwatch.to_host)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,41 +231,43 @@ class Result:
 
 
 def measure(
-    rows: Sequence[Row] = ROWS,
+    rows: Sequence[Row] | None = None,
     *,
+    machine: Machine | None = None,
     dtypes: Sequence[str] = ("float32", "float64"),
-    places: Sequence[str] = PLACES,
+    places: Sequence[str] | None = None,
     seconds: float = 0.1,
     stopwatch: Stopwatch | None = None,
 ) -> Iterator[Result]:
-    """Every row in each of its dtypes and places, as it is done; `seconds` for each of the competitors.
+    """Every row in each of its dtypes and places, as it is done, all of the CPU's by default; `seconds` for each of the
+    competitors.
 
     The words of `random_bits` count as of 32 bits, and are measured where float32 is.
     """
-    for place in places:
-        for row in rows:
+    machine = machine or cpu()
+    if stopwatch is not None:
+        machine = replace(machine, stopwatch=stopwatch)
+    for place in machine.places if places is None else places:
+        for row in machine.rows if rows is None else rows:
             for dtype in row.dtypes:
                 if dtype in dtypes or dtype == "uint32":
-                    yield _measure(row, dtype, place, seconds, stopwatch)
+                    yield _measure(machine, row, dtype, place, seconds)
 
 
-def _measure(row: Row, dtype: str, place: str, seconds: float, stopwatch: Stopwatch | None) -> Result:
-    n = _numbers(row, dtype, place)
-    if reason := _wrong(row, dtype):
+def _measure(machine: Machine, row: Row, dtype: str, place: str, seconds: float) -> Result:
+    n = machine.numbers(row, dtype, place)
+    if reason := _wrong(row, dtype, machine=machine):
         return Result(row, dtype, place, n, {}, reason)
     moved = row.bytes_moved(n, dtype)
-    sets = 1 if place == "cache" else max(2, -(-2 * last_cache() // moved))
-    inputs = [row.inputs(n, dtype, seed) for seed in range(sets)]
+    sets = 1 if place == "cache" else max(2, -(-2 * machine.last_cache() // moved))
+    inputs = [tuple(map(machine.put, row.inputs(n, dtype, seed))) for seed in range(sets)]
     half = np.ones(sets * moved // 2, np.uint8).reshape(sets, -1)
-    copies = [(np.zeros_like(source), source) for source in half]
-    calls = {
-        "ours": rotate(row.ours, inputs),
-        "copy": rotate(lambda target, source: stream_copy(target, source, 1), copies),
-    }
+    copies = [(machine.put(np.zeros_like(source)), machine.put(source)) for source in half]
+    calls = {"ours": rotate(row.ours, inputs), "copy": rotate(machine.copy, copies)}
     if row.numpy is not None:
         calls["numpy"] = rotate(row.numpy, inputs)
     with np.errstate(all="ignore"):
-        return Result(row, dtype, place, n, alternate(calls, seconds=seconds, stopwatch=stopwatch))
+        return Result(row, dtype, place, n, alternate(calls, seconds=seconds, stopwatch=machine.stopwatch))
 
 
 def _numbers(row: Row, dtype: str, place: str) -> int:
@@ -231,10 +278,12 @@ def _numbers(row: Row, dtype: str, place: str) -> int:
     return second // 2 // ((max(row.arrays, row.read + row.written)) * np.dtype(dtype).itemsize) // 64 * 64
 
 
-def _wrong(row: Row, dtype: str, n: int = 1003) -> str | None:
+def _wrong(row: Row, dtype: str, n: int = 1003, machine: Machine | None = None) -> str | None:
     """What is wrong with the kernel, on a few numbers that fill no vector."""
+    machine = machine or cpu()
     inputs = row.inputs(n, dtype, seed=7)
     theirs = tuple(x.copy() if row.exact else x.astype(np.float64) for x in inputs)
-    result, expected = row.ours(*inputs), row.expected(*theirs)
-    pairs = zip(inputs, theirs, strict=True) if row.in_place else [(result, expected)]
-    return next((reason for ours, right in pairs if (reason := elementwise_fault(ours, right))), None)
+    given = tuple(map(machine.put, inputs))
+    result, expected = row.ours(*given), row.expected(*theirs)
+    pairs = zip(given, theirs, strict=True) if row.in_place else [(result, expected)]
+    return next((reason for ours, right in pairs if (reason := elementwise_fault(machine.get(ours), right))), None)

@@ -7,6 +7,7 @@
     from_memory     random numbers and optimizers whose numbers lie in memory, for a captured graph
     coefficients    what the optimizers multiply by
     capture         launches recorded once and started as a whole
+    staging         from the host, while Python goes on
     stopwatch       what a benchmark needs of a GPU
     launch          grids and blocks, in plain Python
     compile         reading a source, and CuPy's compiler

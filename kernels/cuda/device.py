@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import compile as cuda_compile
-from .launch import FLOAT32, FLOAT64, Launch
+from .launch import ELEMENTWISE_THREADS, FLOAT32, FLOAT64, Launch
 
-__all__ = ["C_NAMES", "NOTHING", "add_at", "address", "contiguous", "empty", "overlap", "require_float", "run"]
+__all__ = ["C_NAMES", "NOTHING", "add_at", "address", "contiguous", "empty", "overlap", "require_float", "run",
+           "run_by_fours"]  # fmt: skip
 
 NOTHING = np.uint64(0)
 """A null pointer, where a kernel takes an array or none."""
@@ -70,6 +71,17 @@ def run(
         return
     kernel = cuda_compile.load(source, launch.defines, arithmetic).get_function(name)
     kernel(launch.grid, launch.block, tuple(arguments))
+
+
+def run_by_fours(source: str, name: str, n: int, arguments: Sequence[Any], defines: tuple[str, ...] = ()) -> None:
+    """Start a kernel that works on n numbers by four.cuh, and takes n last.
+
+    As many blocks as that takes, not as many as a GPU holds at once, which depends on the kernel's registers: one that
+    is done makes room for the next, so that no multiprocessor is left with less to do than the others.
+    """
+    blocks = -(-n // (4 * ELEMENTWISE_THREADS))
+    launch = Launch((blocks, 1, 1), (ELEMENTWISE_THREADS, 1, 1), defines=defines)
+    run(source, name, launch, [*arguments, np.int64(n)])
 
 
 def require_float(name: str, array: Any) -> np.dtype:

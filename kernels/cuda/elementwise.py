@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from .. import scalar, scalar64
+from . import compile as cuda_compile
 from . import device
-from .launch import FLOAT32, elementwise_launch
+from .launch import FLOAT32
 from .translate import Translator
 
 __all__ = [
@@ -49,18 +50,17 @@ def source(dtype: np.dtype) -> str:
     kernels = [_kernel(name, list(inspect.signature(f).parameters), number) for name, f in formulas.items()]
     for formula in formulas.values():
         translator.add(formula, [number] * len(inspect.signature(formula).parameters))
-    return translator.source + "".join(kernels)
+    return translator.source + cuda_compile.read("four.cuh") + "".join(kernels)
 
 
 def _kernel(name: str, parameters: list[str], number: str) -> str:
-    taken = ", ".join(f"{number} {p}" if p in _BY_VALUE else f"const {number} *{p}" for p in parameters)
-    given = ", ".join(p if p in _BY_VALUE else f"{p}[i]" for p in parameters)
+    arrays = [p for p in parameters if p not in _BY_VALUE]
+    taken = [f"{number} {p}" if p in _BY_VALUE else f"const {number} *__restrict__ {p}" for p in parameters]
+    each = ", ".join([*(f"{number} {p}" for p in arrays), f"{number} &out"])
     return f"""
-extern "C" __global__ void {name}_kernel({taken}, {number} *out, long long n)
+extern "C" __global__ void {name}_kernel({", ".join(taken)}, {number} *__restrict__ out, long long n)
 {{
-    long long step = (long long)gridDim.x * blockDim.x;
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += step)
-        out[i] = formula::{name}({given});
+    for_each(n, [=]({each}) {{ out = formula::{name}({", ".join(parameters)}); }}, {", ".join([*arrays, "out"])});
 }}
 """
 
@@ -77,8 +77,7 @@ def _apply(name: str, *arguments: Any) -> Array:
             raise TypeError(f"{name}: operands of equal dtype expected, got {dtype} and {other.dtype}")
     out = device.empty(first.shape, dtype)
     given = [a.ravel() if hasattr(a, "dtype") else dtype.type(a) for a in arguments]
-    launch = elementwise_launch(first.size)
-    device.run(source(dtype), f"{name}_kernel", launch, [*given, out, np.int64(first.size)])
+    device.run_by_fours(source(dtype), f"{name}_kernel", first.size, [*given, out])
     return out
 
 

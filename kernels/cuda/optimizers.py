@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from . import coefficients, device
 from . import compile as cuda_compile
-from .launch import FLOAT32, elementwise_launch
+from .launch import FLOAT32
 
 __all__ = ["adam", "ema", "rmsprop", "sgd"]
 
@@ -90,8 +88,7 @@ def start(kernel: str, arrays: Sequence[Array], given: Sequence[Any], defines: t
     dtype, n = arrays[0].dtype, arrays[0].size
     if dtype != FLOAT32:
         defines = ("REAL=double", *defines)
-    launch = elementwise_launch(n).with_defines(*defines)
-    device.run(cuda_compile.read("optimizers.cu"), kernel, launch, [*arrays, *given, np.int64(n)])
+    device.run_by_fours(cuda_compile.read("optimizers.cu"), kernel, n, [*arrays, *given], defines)
 
 
 def require(name: str, g: Array, *updated: Array) -> None:

@@ -18,26 +18,26 @@ from . import compile as cuda_compile
 from . import device
 from .launch import Launch
 
-__all__ = ["ROUNDED", "capability", "cublas", "cublas_rounded", "elapsed", "empty", "gpu_name", "synchronize",
-           "to_device", "to_host"]  # fmt: skip
+__all__ = ["ROUNDED", "capability", "copy", "cublas", "cublas_rounded", "elapsed", "empty", "free_memory", "gpu_name",
+           "last_cache", "require_cublas", "synchronize", "to_device", "to_host"]  # fmt: skip
 
 _MOST = 200  # calls in a line: a stream takes about a thousand kernels, then the host waits
-_LONGEST = 0.05  # seconds of holding the GPU up
+_LONGEST, _BETWEEN = 0.05, 2e-4  # seconds of holding the GPU up: at most, and for what the host does besides the calls
 
 
 def elapsed(call: Callable[[], Any], times: int) -> float:
     """The seconds that the GPU spent from the first of `times` calls in a row to the end of the last.
 
-    One more call, before, tells how long it takes to start them; so long the GPU is held up. Of more than 200 calls
-    so many are made, and the time of all is reckoned from theirs.
+    One more call, before, tells how long it takes to start them; so long the GPU is held up, and a little longer. Of
+    more than 200 calls so many are made, and the time of all is reckoned from theirs.
     """
     import cupy
 
     made = min(times, _MOST)
+    start, end = cupy.cuda.Event(), cupy.cuda.Event()
     begun = time.perf_counter()
     call()
-    _hold(min(_LONGEST, 1.5 * made * (time.perf_counter() - begun)))
-    start, end = cupy.cuda.Event(), cupy.cuda.Event()
+    _hold(min(_LONGEST, _BETWEEN + 1.5 * made * (time.perf_counter() - begun)))
     start.record()
     for _ in range(made):
         call()
@@ -73,6 +73,32 @@ def to_host(array: Any) -> NDArray[Any]:
     return cupy.asnumpy(array)
 
 
+def copy(target: Any, source: Any) -> None:
+    """target = source, contiguous arrays on the GPU of one shape and dtype, by the driver: as fast as its memory is."""
+    import cupy
+
+    cupy.copyto(target, source)
+
+
+def free_memory() -> int:
+    """Bytes on the GPU that are nobody's."""
+    import cupy
+
+    return int(cupy.cuda.Device().mem_info[0])
+
+
+def last_cache() -> int:
+    """Bytes in the cache that all multiprocessors share."""
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["l2CacheSize"])
+
+
+def require_cublas() -> None:
+    """ImportError where CuPy cannot load NVIDIA's library of products: it is there without, and all else works."""
+    from cupy.cuda import cublas  # noqa: F401
+
+
 def cublas(a: Any, b: Any, out: Any) -> None:
     """out = a b by NVIDIA's library, in float32 without TF32 unless CUPY_TF32 is set."""
     import cupy
@@ -81,7 +107,10 @@ def cublas(a: Any, b: Any, out: Any) -> None:
 
 
 ROUNDED = {"tf32": "CUBLAS_COMPUTE_32F_FAST_TF32", "bf16": "CUBLAS_COMPUTE_32F_FAST_16BF"}
-"""How cuBLAS is allowed to round the operands of a float32 product, for the tensor cores: its names."""
+"""How cuBLAS is allowed to round the operands of a float32 product, for the tensor cores: its names.
+
+The operands are float32 in memory, as those of our rungs are: of bfloat16 there, it would read half as many bytes.
+"""
 
 
 def cublas_rounded(a: Any, b: Any, out: Any, rounding: str) -> None:

@@ -157,9 +157,10 @@ def draw_streaming(record: Record) -> Figure:
                  ylim=(len(labels) - 0.4, -0.6))  # fmt: skip
         axes.set_yticks(range(len(labels)), [f"{name} {dtype}" for name, dtype in labels], fontsize=8)
         _bare(axes)
-    numpy = Line2D([], [], ls="", marker="|", ms=11, mew=2, color="black", label="NumPy")
+    numpy = [Line2D([], [], ls="", marker="|", ms=11, mew=2, color="black", label="NumPy")]
     others = [Patch(color=_OTHER, label="float32, uint32"), Patch(color=_BEST, label="float64")]
-    panels[0].legend(handles=[*others, numpy], loc="lower right", frameon=False, fontsize=8)
+    beside = numpy if any(r["over_numpy"] for r in results) else []
+    panels[0].legend(handles=[*others, *beside], loc="lower right", frameon=False, fontsize=8)
     return figure
 
 

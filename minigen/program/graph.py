@@ -12,6 +12,7 @@ import numpy as np
 from ..backend import Array, namespace, out_of_memory, retrying, to_device
 from ..kernels.cuda import capture, device
 from ..kernels.cuda.launch import ELEMENTWISE_THREADS, Launch
+from ..kernels.cuda.staging import Staging
 from ..tensor import Tensor
 
 __all__ = ["Arena", "Replayed", "array", "flat", "joined", "launcher", "ordered", "placed", "scalar_of"]
@@ -50,7 +51,8 @@ class Replayed:
         self.graph: Callable[[], None] | None = None
         self._tape = capture.Tape()
         self._results: tuple[Array, ...] | None = None
-        self._sent: list[np.ndarray] = []
+        self._ways = [Staging(x) for x in arguments]
+        self._numbers = Staging(given)
 
     def __call__(self, *called: Any) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
         arrays = called[:len(self.arguments)]
@@ -76,19 +78,13 @@ class Replayed:
         return "started as a CUDA graph" if self.graph is not None else "to be recorded as a CUDA graph next time"
 
     def _fill(self, arrays: Sequence[Array], numbers: Sequence[float]) -> None:
-        self._sent = []
-        for buffer, x in zip(self.arguments, arrays, strict=True):
+        for way, buffer, x in zip(self._ways, self.arguments, arrays, strict=True):
             if isinstance(x, np.ndarray):
-                self._send(buffer, np.asarray(x, order="C"))  # `ascontiguousarray` would give a lone number an axis
+                way.send(x)
             else:
                 buffer[...] = x
         if self.formats:
-            self._send(self.given, np.frombuffer(struct.pack(f"={self.formats}", *numbers), np.float64))
-
-    def _send(self, buffer: Array, x: np.ndarray) -> None:
-        """x into the buffer; it is kept until the next call, for CuPy does not promise that the copy is over."""
-        buffer.set(x)
-        self._sent.append(x)
+            self._numbers.send(np.frombuffer(struct.pack(f"={self.formats}", *numbers), np.float64))
 
     def _record(self) -> None:
         results: list[tuple[Array, ...]] = []

@@ -84,23 +84,30 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 _SIDE = {"cpu": 256, "gpu": 2048}  # of a square matrix: what fits in the cache there, what fills a gpu
+_COPIED = 1 << 28  # bytes that are copied on the gpu: many times what its last cache holds
+_CALLS, _TURNS = 10, 5
 
 
 def _limits(device: str) -> tuple[float, float]:
-    """Flops a second of a product, bytes a second of a copy: on one thread within the cache, or on the gpu."""
+    """Flops a second of a product, bytes a second of a copy: on one thread within the cache; or on the gpu, by its own
+    clock, the copy in its memory. Each of these is the best that was seen."""
     side = _SIDE[device]
     a, b, c = (to_device(np.ones((side, side), np.float32), device) for _ in range(3))
-    wait = _waiting(device)
 
     def product() -> None:
         kernels.matmul(a, b, out=c, threads=1)
-        wait()
 
-    def copy() -> None:
-        c[...] = a
-        wait()
+    if device == "gpu":
+        return 2 * side**3 / _fastest_there(product), _bandwidth_there()
+    return 2 * side**3 / _fastest(product), 2 * a.nbytes / _fastest(lambda: np.copyto(c, a))
 
-    return 2 * side**3 / _fastest(product), 2 * a.nbytes / _fastest(copy)
+
+def _bandwidth_there() -> float:
+    from ..kernels.cuda import stopwatch
+
+    size = min(_COPIED, stopwatch.free_memory() // 4)
+    source, target = (to_device(np.ones(size, np.uint8), "gpu") for _ in range(2))
+    return 2 * size / _fastest_there(lambda: stopwatch.copy(target, source))
 
 
 def _fastest(work: Callable[[], None]) -> float:
@@ -110,6 +117,12 @@ def _fastest(work: Callable[[], None]) -> float:
         work()
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def _fastest_there(work: Callable[[], None]) -> float:
+    from ..kernels.cuda.stopwatch import elapsed
+
+    return min(elapsed(work, _CALLS) for _ in range(_TURNS)) / _CALLS
 
 
 def _waiting(device: str) -> Callable[[], None]:

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from bench_fakes import Clock, device, timing
+from bench_fakes import Clock, device, product, timing
 from PIL import Image
 
 from minigen.cli import main
@@ -208,6 +208,29 @@ def test_without_a_gpu_there_is_one_clear_line(bench, monkeypatch):
         code, out, err = bench(*words)
         assert (code, out, err.count("\n")) == (5, "", 1)
         assert err.startswith("minigen: error: device 'gpu' needs CuPy, which is not installed")
+
+
+def test_without_cublas_there_is_one_clear_line(bench, monkeypatch):
+    def missing():
+        raise ImportError('Failure finding "libcublasLt.so.13 or libcublasLt.so.12"')
+
+    monkeypatch.setattr("minigen.backend.require_device", lambda name: name)
+    monkeypatch.setattr("minigen.kernels.cuda.stopwatch.require_cublas", missing)
+    code, out, err = bench("matmul", "--device", "gpu")
+    assert (code, out, err.count("\n")) == (5, "", 1)
+    assert "held against cuBLAS, which CuPy cannot load (Failure finding" in err
+    assert "pip install 'cupy-cuda12x[ctk]'" in err
+
+
+def test_matmul_on_a_second_device_of_numpys_memory(bench, tmp_path, monkeypatch):
+    """Where cuBLAS rounds, the table says how."""
+    clock = Clock()
+    products = {name: Product(clock.taking(1e-3, product)) for name in ("blas", "blas_bf16", "best")}
+    monkeypatch.setattr(matmul, "_device", lambda name: device(clock, products, "gpu"))
+    monkeypatch.setattr(matmul, "_gpu_name", lambda: "Imaginary GPU")
+    code, out, err = bench("matmul", "--device", "gpu", *SMALL)
+    assert (code, err) == (0, "") and "CUBLAS_COMPUTE_32F_FAST_TF32 and _FAST_16BF" in out
+    assert written(tmp_path, "matmul")["machine"]["gpu"] == "Imaginary GPU"
 
 
 def test_devices_with_a_second_device_of_numpys_memory(bench, tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def fake_cupy(monkeypatch):
 
 def test_events_enclose_the_calls(fake_cupy):
     assert stopwatch.elapsed(fake_cupy.taking(0.25), 4) == pytest.approx(1.0)
-    assert len(fake_cupy.held) == 1 and 0 < fake_cupy.held[0] <= stopwatch._LONGEST
+    assert len(fake_cupy.held) == 1 and stopwatch._BETWEEN < fake_cupy.held[0] <= stopwatch._LONGEST
     before = fake_cupy()
     assert stopwatch.elapsed(fake_cupy.taking(0.25), 1000) == pytest.approx(250.0)
     assert fake_cupy() == before + 0.25 * (stopwatch._MOST + 1)

@@ -93,6 +93,30 @@ def test_the_other_sources_compile(capability: tuple[int, int]) -> None:
             compiled(attention.source(dtype), capability, (*defines, f"HEAD_WIDTH={width}"))
 
 
+@pytest.mark.parametrize("defines", [(), ("FROM_MEMORY",), ("REAL=double",)], ids=str)
+def test_streaming_kernels_read_four_numbers_before_they_write_one(defines: tuple[str, ...]) -> None:
+    """In accesses of 16 bytes where the arrays are aligned, one by one where they are not; no register is spilled."""
+    wide, one, times = (r"\.v4\.[fu]32", r"\.[fu]32", 1)
+    if "REAL=double" in defines:
+        wide, one, times = (r"\.v2\.[fu]64", r"\.[fu]64", 2)
+    texts = [(cuda_compile.read("optimizers.cu"), defines)]
+    if defines != ("FROM_MEMORY",):
+        texts += [(elementwise.source(FLOAT64 if defines else FLOAT32), ())]
+    for text, macros in texts:
+        assert set(re.findall(r"(\d+) bytes spill stores", compiled(text, (8, 0), macros))) == {"0"}
+        ptx = nvrtc.compile_to_ptx(text, cuda_compile.options(macros), (8, 0))
+        for kernel in ptx.split(".visible .entry")[1:]:
+            together = re.fullmatch("(l+)(s+)", accesses(kernel, wide))
+            assert together, kernel
+            read, written = (len(run) // times for run in together.groups())
+            assert "l" * 4 * read + "s" * 4 * written in accesses(kernel, one), kernel
+
+
+def accesses(kernel: str, suffix: str) -> str:
+    """The loads and stores of a kernel in PTX, in its order: "lls"."""
+    return "".join(re.findall(rf"\b([ls])[dt]\.global(?:\.nc)?{suffix}", kernel))
+
+
 def test_no_source_is_forgotten() -> None:
     tried = {f"matmul/{name}.cu" for name in RUNGS} | OTHERS
     assert {p.relative_to(cuda_compile.FOLDER).as_posix() for p in cuda_compile.FOLDER.glob("**/*.cu")} == tried
@@ -104,6 +128,15 @@ def test_random_numbers_have_no_fused_operations() -> None:
         ptx = nvrtc.compile_to_ptx(random.source(), cuda_compile.options((), arithmetic), (8, 0))
         body = ptx[ptx.index("normal_32") :]
         assert bool(re.search(r"fma\.rn(\.ftz)?\.f(32|64)", body.split(".entry normal_64")[0])) == expected
+
+
+@pytest.mark.parametrize("defines", [(), ("FROM_MEMORY",)], ids=str)
+def test_random_numbers_are_written_16_bytes_at_a_time(defines: tuple[str, ...]) -> None:
+    ptx = nvrtc.compile_to_ptx(random.source(), cuda_compile.options(defines, cuda_compile.EXACT), (8, 0))
+    kernels = ptx.split(".visible .entry")[1:]
+    assert len(kernels) == 5
+    for kernel in kernels:
+        assert accesses(kernel, r"\.v[24]\.[fu](?:32|64)") == "s", kernel
 
 
 def test_what_cupy_appends_changes_nothing() -> None:

@@ -54,6 +54,20 @@ def test_agrees_with_the_reference(machine: Any, monkeypatch: Any, name: str, dt
         assert_close(call(machine, monkeypatch, name, given), getattr(reference, name)(*given), rtol, atol)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_array_may_start_anywhere(machine: Any, monkeypatch: Any, dtype: type) -> None:
+    """Four numbers at a time, in one access where they are aligned: every start beside every other, every end."""
+    on(machine, monkeypatch)
+    x, y = np.random.default_rng(2).standard_normal((2, 1100)).astype(dtype)
+    there = machine.array(x), machine.array(y)
+    for size in (1, 3, 4, 5, 7, 1024, 1027):
+        for first in range(4):
+            for second in range(4):
+                a, b = slice(first, first + size), slice(second, second + size)
+                result = machine.numpy(elementwise.gate(there[0][a], there[1][b], 0.2))
+                assert_array_equal(result, reference.gate(x[a], y[b], dtype(0.2)))
+
+
 def special(name: str, x: np.ndarray) -> list[Any]:
     """x, with 1/2 for a second operand."""
     given = (x, np.full_like(x, 0.5), 0)

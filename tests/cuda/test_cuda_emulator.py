@@ -64,6 +64,8 @@ def test_shuffles(emulated: Any, call: str, expected: Any) -> None:
     ("*(float4 *)(out + 2 * threadIdx.x) = make_float4(1, 2, 3, 4);", "a wide access that is not aligned: .* thread 1"),
     ("float4 x = *(float4 *)(out + 1); out[0] = x.x;", "a wide access that is not aligned"),
     ("__shared__ float s[9]; *(uint2 *)&s[3] = make_uint2(1, 2);", "a wide access that is not aligned"),
+    ("struct alignas(16) Four { float x[4]; } four = *(Four *)(out + 1); out[0] = four.x[0];",
+     "a wide access that is not aligned"),
     ("*(volatile float *)(8ull * threadIdx.x) = 1;", "an address out of reach"),
 ])  # fmt: skip
 def test_what_a_gpu_leaves_undefined_is_an_error(emulated: Any, body: str, message: str) -> None:

@@ -58,6 +58,23 @@ def test_random_numbers(machine: Any, monkeypatch: pytest.MonkeyPatch, name: str
         assert_array_equal(machine.numpy(out), machine.numpy(getattr(random, name)(seed, draw, (n,), dtype)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["uniform", "normal"])
+def test_random_numbers_may_start_anywhere(
+    machine: Any, monkeypatch: pytest.MonkeyPatch, name: str, dtype: type
+) -> None:
+    """Four bytes, or eight, behind where an access of sixteen may start, and no number too many."""
+    on(machine, monkeypatch)
+    key = machine.array(np.array([3, 4], np.uint64))
+    for first in range(5):
+        for n in range(1, 10):
+            out = machine.array(np.zeros(16, dtype))
+            getattr(from_memory, name)(key, out[first : first + n])
+            expected = np.zeros(16, dtype)
+            expected[first : first + n] = machine.numpy(getattr(random, name)(3, 4, (n,), dtype))
+            assert_array_equal(machine.numpy(out), expected)
+
+
 def test_arrays_that_do_not_fit_are_refused(emulated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     on(emulated(), monkeypatch)
     with pytest.raises(ValueError, match="^ema: arrays of one shape expected"):

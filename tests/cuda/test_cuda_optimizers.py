@@ -10,6 +10,7 @@ import pytest
 from cuda_on import on
 
 from minigen.kernels import reference
+from minigen.kernels.cuda import compile as cuda_compile
 from minigen.kernels.cuda import optimizers
 
 SGD = dict(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.01)
@@ -53,6 +54,37 @@ def test_agrees_with_the_reference(
             assert a.dtype == b.dtype and np.isfinite(a).all()
             np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
         np.testing.assert_array_equal(machine.numpy(ours[1]), unchanged)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "count", "keywords"), CASES, ids=IDS)
+def test_an_array_may_start_anywhere(
+    machine: Any, monkeypatch: Any, name: str, count: int, keywords: dict[str, Any], dtype: type
+) -> None:
+    """As the weights of a layer within the memory of all do; what lies before and behind stays as it is."""
+    on(machine, monkeypatch)
+    for size in (1, 3, 4, 6, 1023, 1025):
+        for shift in range(4):
+            theirs = arrays(count, (size + 8,), dtype)
+            ours = [machine.array(a.copy()) for a in theirs]
+            starts = [shift if k == 0 else 3 - shift if k == 1 else 1 for k in range(count)]
+            getattr(optimizers, name)(*[a[s : s + size] for a, s in zip(ours, starts, strict=True)], **keywords)
+            getattr(reference, name)(*[a[s : s + size] for a, s in zip(theirs, starts, strict=True)], **keywords)
+            for a, b in zip(map(machine.numpy, ours), theirs, strict=True):
+                np.testing.assert_allclose(a, b, rtol=3e-5 if dtype == np.float32 else 1e-13, atol=1e-6)
+
+
+def test_the_kernels_walk_ends_where_n_says(machine: Any) -> None:
+    load = machine.load(cuda_compile.read("four.cuh") + """
+extern "C" __global__ void next(float *y, const float *x, long long n)
+{
+    for_each(n, [=](float &y, float x) { y = x + 1; }, y, x);
+}
+""")
+    for n in range(10):
+        y, x = machine.array(np.zeros(12, np.float32)), machine.array(np.zeros(12, np.float32))
+        load.get_function("next")((1, 1, 1), (32, 1, 1), [y, x, np.int64(n)])
+        np.testing.assert_array_equal(machine.numpy(y), np.arange(12) < n)
 
 
 def test_sgd_without_momentum_needs_no_buffer(emulated: Any, monkeypatch: Any) -> None:

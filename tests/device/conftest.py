@@ -42,6 +42,7 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(standin.memory, "limit", 2**62)
     standin.memory.free_all_blocks()
     standin.log.clear()
+    standin.state.copies.clear()
     _forget()
     yield standin
     _forget()

@@ -12,6 +12,9 @@ code launches is what would run on a GPU, with its arguments checked against the
 
 `log` counts what crosses between host and device; `memory` has a limit, and a pool that keeps what was freed.
 
+A copy from pinned memory is over when an event that was recorded behind it was waited for. Until then that memory must
+stay as it is: the next copy finds out.
+
 While a stream is capturing nothing is computed: what would change memory is kept, with the memory that it reads and
 writes, and a graph does it at every launch. Then a copy to or from the host, a number that is read, an array from the
 pool and a module that is loaded are errors (CuPy lets its pool give what it has; that would be overwritten later).
@@ -20,7 +23,9 @@ pool and a module that is loaded are errors (CuPy lets its pool give what it has
 from __future__ import annotations
 
 import math
+import time
 import types
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,11 +112,13 @@ launches: list[str] = []
 
 
 class _State:
-    """What is current: the allocator, and the streams that were entered."""
+    """What is current: the allocator, the streams that were entered, pinned memory and the copies from there."""
 
     def __init__(self) -> None:
         self.allocator: Callable[[int], _Pointer] | None = None
         self.streams: list[Stream] = []
+        self.pinned: list[weakref.ref[np.ndarray]] = []
+        self.copies: list[_Copy] = []
 
     @property
     def capture(self) -> list[Callable[[], Any]] | None:
@@ -263,6 +270,7 @@ class ndarray:
             raise RuntimeError("Cannot set to non-contiguous array")
         log.up.append(arr.nbytes)
         self._host[...] = arr
+        _under_way(arr)
 
     def item(self) -> Any:
         _outside_of_capture("a number that is read")
@@ -422,6 +430,11 @@ def asarray(a: Any, dtype: Any = None, order: Any = None) -> ndarray:
 
 def asnumpy(a: ndarray) -> np.ndarray:
     return a.get()
+
+
+def copyto(dst: ndarray, src: ndarray, casting: str = "same_kind", where: Any = None) -> None:
+    target, source = _array(dst), _array(src)
+    _do(lambda: np.copyto(target, source, casting=casting))
 
 
 def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
@@ -599,6 +612,59 @@ class Stream:
         _outside_of_capture("waiting for the device")
 
 
+class Event:
+    """As cupy.cuda.Event: nothing here goes on by itself, so that it is over when it was recorded."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
+        self.recorded: float | None = None
+
+    def record(self, stream: Any = None) -> None:
+        _outside_of_capture("an event for the host")
+        self.recorded = time.perf_counter()
+        for copy in state.copies:
+            copy.event = copy.event or self
+
+    def synchronize(self) -> None:
+        _outside_of_capture("waiting for an event")
+        state.copies = [copy for copy in state.copies if copy.event is not self]
+
+
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
+    """Milliseconds."""
+    assert start_event.recorded is not None and end_event.recorded is not None
+    return 1e3 * (end_event.recorded - start_event.recorded)
+
+
+class PinnedMemory:
+    """As cupy.cuda.PinnedMemory."""
+
+    def __init__(self, size: int, flags: int = 0) -> None:
+        self.bytes = np.full(size, 0xFF, np.uint8)
+        state.pinned = [known for known in state.pinned if known() is not None] + [weakref.ref(self.bytes)]
+
+
+def PinnedMemoryPointer(mem: PinnedMemory, offset: int) -> memoryview:  # noqa: N802 - CuPy's name, there a class
+    """The memory as a buffer."""
+    return mem.bytes[offset:].data
+
+
+@dataclass
+class _Copy:
+    """From pinned memory: what is there must be `sent` until `event` was waited for."""
+
+    source: np.ndarray
+    sent: np.ndarray
+    event: Event | None = None
+
+
+def _under_way(source: np.ndarray) -> None:
+    for copy in state.copies:
+        if not np.array_equal(copy.source, copy.sent, equal_nan=copy.sent.dtype.kind == "f"):
+            raise RuntimeError("pinned memory was written to while it was copied")
+    if any((known := place()) is not None and np.may_share_memory(source, known) for place in state.pinned):
+        state.copies.append(_Copy(source, source.copy()))
+
+
 _NULL = Stream(null=True)
 
 
@@ -634,7 +700,7 @@ def _module(name: str, **contents: Any) -> Any:
 _UFUNCS = {name: _Ufunc(getattr(np, name)) for name in (
     "abs", "add", "divide", "isfinite", "isinf", "isnan", "maximum", "minimum", "sign", "sqrt")}  # fmt: skip
 _FUNCTIONS = {f.__name__: f for f in (
-    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, empty, empty_like, flatnonzero,
+    arange, asarray, asnumpy, broadcast_arrays, broadcast_to, clip, concatenate, copyto, empty, empty_like, flatnonzero,
     full_like, may_share_memory, stack, take_along_axis, where, zeros, zeros_like)}  # fmt: skip
 
 module = _module(
@@ -646,8 +712,12 @@ module = _module(
     cuda=_module(
         "cupy.cuda",
         Device=Device,
+        Event=Event,
         Graph=Graph,
+        PinnedMemory=PinnedMemory,
+        PinnedMemoryPointer=PinnedMemoryPointer,
         Stream=Stream,
+        get_elapsed_time=get_elapsed_time,
         get_current_stream=lambda device_id=-1: state.streams[-1] if state.streams else _NULL,
         using_allocator=using_allocator,
         memory=_module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError),
@@ -655,7 +725,7 @@ module = _module(
             "cupy.cuda.runtime",
             CUDARuntimeError=CUDARuntimeError,
             getDeviceCount=lambda: 1,
-            getDeviceProperties=lambda device: {"name": b"a stand-in", "major": 8, "minor": 0},
+            getDeviceProperties=lambda device: {"name": b"a stand-in", "major": 8, "minor": 0, "l2CacheSize": 1 << 16},
             runtimeGetVersion=lambda: 12090,
         ),
     ),

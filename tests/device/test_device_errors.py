@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -126,6 +127,27 @@ def test_cupy_broken(monkeypatch: pytest.MonkeyPatch, fresh: None, tmp_path: Pat
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.setattr(backend, "cupy_packages", lambda: ["cupy-cuda12x 14.2.0"])
     refused(r"installed but cannot be imported \(libcuda is odd\): install it anew")
+
+
+def test_no_folder_for_compiled_kernels_at_import(
+    monkeypatch: pytest.MonkeyPatch, fresh: None, tmp_path: Path
+) -> None:
+    (tmp_path / "cupy.py").write_text("import os\nos.mkdir('/proc/x')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(backend, "cupy_packages", lambda: ["cupy-cuda12x 14.2.0"])
+    refused("CuPy cannot keep what it compiles .*'/proc/x'.*: set CUPY_CACHE_DIR to a folder that can be written to")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/x/tmp9"), OSError(28, "No space left")])
+def test_no_folder_for_compiled_kernels_at_the_first(
+    monkeypatch: pytest.MonkeyPatch, standin: Any, error: OSError
+) -> None:
+    def fails(**keywords: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(standin.module, "RawModule", fails)
+    refused(rf"CuPy cannot keep what it compiles \({re.escape(str(error))}\): set CUPY_CACHE_DIR to a folder")
 
 
 def test_two_cupy_packages(monkeypatch: pytest.MonkeyPatch, standin: Any, tmp_path: Path) -> None:

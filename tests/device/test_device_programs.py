@@ -23,7 +23,8 @@ from minigen import nn, ops
 from minigen.backend import to_device
 from minigen.errors import DeviceError, GraphError, OutOfMemoryError
 from minigen.kernels.cuda import compile as cuda_compile
-from minigen.kernels.cuda import random
+from minigen.kernels.cuda import random, stopwatch
+from minigen.kernels.cuda.staging import Staging
 from minigen.program import graph, report
 from minigen.program.cuda_loops import CudaWriter
 from minigen.program.save import load
@@ -368,11 +369,61 @@ def test_too_little_memory_says_so(standin: Any, monkeypatch: pytest.MonkeyPatch
         replay(200)()
 
 
+def test_what_is_sent_may_change_at_once(gpu: str) -> None:
+    """The copy is from memory of the way's own, and not from the same twice in a row."""
+    target = to_device(np.zeros((2, 3), np.float32), gpu)
+    way, x = Staging(target), np.empty((2, 3), np.float32)
+    for n in range(5):
+        x[...] = n
+        way.send(x)
+        x[...] = -1
+        np.testing.assert_array_equal(to_device(target, "cpu"), n)
+    way.send(np.arange(6, dtype=np.float32).reshape(3, 2).T)
+    np.testing.assert_array_equal(to_device(target, "cpu"), [[0, 2, 4], [1, 3, 5]])
+    with pytest.raises(TypeError, match="Cannot cast"):
+        way.send(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"shape \(2, 3\) expected, got \(3,\)"):
+        way.send(np.zeros(3, np.float32))
+    for shape in ((), (0, 4)):
+        Staging(to_device(np.zeros(shape), gpu)).send(np.ones(shape))
+
+
+def test_the_arguments_of_a_step_come_from_pinned_memory(standin: Any) -> None:
+    step = CompiledStep(MODELS["VAE"](device="gpu").train_step)
+    for n in range(STEPS):
+        step(batch("VAE", n))
+    images, numbers = sorted(standin.state.copies, key=lambda copy: -copy.sent.nbytes)[::2]
+    np.testing.assert_array_equal(images.sent.reshape(IMAGES[:8].shape), batch("VAE", STEPS - 2))
+    assert numbers.sent.dtype == np.float64 and len(standin.state.copies) == 4
+
+
 # What is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_the_limits_are_timed_by_the_gpu_and_its_memory_is_not_its_cache(
+    standin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def elapsed(call: Callable[[], Any], times: int) -> float:
+        before = len(standin.launches)
+        call()
+        asked.append(("product" if len(standin.launches) > before else "copy", times))
+        return times * 1e-3
+
+    monkeypatch.setattr(stopwatch, "elapsed", elapsed)
+    monkeypatch.setattr(report, "_SIDE", {"gpu": 32})
+    assert 2 * report._COPIED >= 1 << 29  # read and written: no cache holds that
+    monkeypatch.setattr(standin.memory, "limit", standin.memory.used + 4000 + 3 * 4096 + 16384)  # what does not fit
+    peak, bandwidth = report._limits("gpu")
+    assert peak == pytest.approx(2 * 32**3 / 1e-3)
+    assert 0 < bandwidth < 2 * 16384 / 1e-3
+    assert {what for what, _ in asked} == {"product", "copy"} and {times for _, times in asked} == {report._CALLS}
 
 
 def test_the_source_the_table_and_the_picture(gpu: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(report, "_SIDE", {"gpu": 32})
+    monkeypatch.setattr(report, "_COPIED", 1 << 16)
     monkeypatch.setattr(report, "_ROUNDS", 2)
     model = MODELS["VAE"](device=gpu)
     step = CompiledStep(model.train_step)

@@ -130,6 +130,26 @@ def test_a_set_array_has_the_shape(standin: Any) -> None:
     assert number.item() == 2
 
 
+def test_pinned_memory_stays_as_it_is_until_an_event_says_that_it_was_copied(standin: Any) -> None:
+    cuda, there = standin.module.cuda, standin.module.empty(4, np.float32)
+    first, second = (
+        np.ndarray(4, np.float32, cuda.PinnedMemoryPointer(cuda.PinnedMemory(16), 0)) for _ in range(2)
+    )
+    over = cuda.Event(disable_timing=True)
+    first[...] = 1
+    there.set(first)
+    over.record()
+    second[...] = 2
+    there.set(second)
+    over.synchronize()
+    first[...] = 3
+    there.set(first)
+    assert there[0].item() == 3
+    second[...] = 4
+    with pytest.raises(RuntimeError, match="written to while it was copied"):
+        there.set(HOST[0, :1].repeat(4))
+
+
 def test_elementwise_results_are_in_order_whatever_the_operands_are(standin: Any, x: Any) -> None:
     cupy, turned = standin.module, x.T
     for y in (turned + 1, -turned, cupy.sqrt(turned), cupy.clip(turned, 0, 1), cupy.where(turned > 1, turned, 0.0)):
@@ -160,6 +180,7 @@ NOT_CAPTURED: dict[str, Callable[[Any, Any], Any]] = {
     "set": lambda cupy, x: x.set(HOST),
     "memory from the pool": lambda cupy, x: cupy.get_default_memory_pool().malloc(8),
     "a module": lambda cupy, x: cupy.RawModule(code=KERNEL),
+    "waiting for an event": lambda cupy, x: cupy.cuda.Event().synchronize(),
     "waiting": lambda cupy, x: cupy.cuda.get_current_stream().synchronize(),
     "flatnonzero": lambda cupy, x: cupy.flatnonzero(x),
     "a mask": lambda cupy, x: x[x > 1],

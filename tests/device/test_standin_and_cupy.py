@@ -38,7 +38,7 @@ def test_every_name_is_cupys(cupy: Any, ours: Any) -> None:
 def test_streams_graphs_and_allocators_are_cupys(cupy: Any, ours: Any) -> None:
     cuda = ours.module.cuda
     assert not {name for name in vars(cuda) if not name.startswith("_") and not hasattr(cupy.cuda, name)}
-    for name in ("Stream", "Graph"):
+    for name in ("Stream", "Graph", "Event"):
         mine = {method for method in vars(getattr(cuda, name)) if not method.startswith("_")}
         assert not {method for method in mine if not hasattr(getattr(cupy.cuda, name), method)}
     assert callable(cupy.cuda.MemoryPool.malloc) and callable(cupy.ndarray.set)

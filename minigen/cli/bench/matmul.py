@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...errors import DeviceError
 from ..options import Positive
 from ..suggest import Name, did_you_mean
 from .report import Options, Report, bench_options, measured, percent
@@ -93,7 +94,19 @@ def _device(name: str) -> Device:
     from ...kernels.bench.device import cpu, gpu
 
     require_device(name)
+    if name == "gpu":
+        _require_cublas()
     return cpu() if name == "cpu" else gpu()
+
+
+def _require_cublas() -> None:
+    from ...kernels.cuda.stopwatch import require_cublas
+
+    try:
+        require_cublas()
+    except ImportError as error:
+        raise DeviceError(f"bench matmul: the products are held against cuBLAS, which CuPy cannot load ({error}): "
+                          "pip install 'cupy-cuda12x[ctk]', or 13x, to match the CUDA driver") from None  # fmt: skip
 
 
 def _gpu_name() -> str:
@@ -134,7 +147,16 @@ def _ladder(results: Sequence[Result], peaks: Peaks, shown: Sequence[str]) -> Ta
             cells = [_cell(found[name], rung, peaks.get((dtype, threads))) for name in shown]
             rows.append([rung, str(threads), *cells])
     title = f"The ladder: GFLOP/s in {dtype} (of the measured peak)"
-    return Table(title, ("rung", "threads", *shown), rows, 2, _doubt(results, peaks))
+    return Table(title, ("rung", "threads", *shown), rows, 2, _notes(results, peaks))
+
+
+_ROUNDED = ("`blas_tf32` and `blas_bf16` are cuBLAS on the operands of the rungs, float32 in memory, and allowed to "
+            "round them: GemmEx with CUBLAS_COMPUTE_32F_FAST_TF32 and _FAST_16BF.")  # fmt: skip
+
+
+def _notes(results: Sequence[Result], peaks: Peaks) -> tuple[str, ...]:
+    rounded = any("blas_bf16" in result.timings for result in results)
+    return (*_doubt(results, peaks), *([_ROUNDED] if rounded else []))
 
 
 def _doubt(results: Sequence[Result], peaks: Peaks) -> tuple[str, ...]:

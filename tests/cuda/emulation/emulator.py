@@ -24,7 +24,8 @@ import numpy as np
 __all__ = ["EmulationError", "Module", "compiler"]
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
-FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-w")
+FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing", "-w",
+         "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")  # fmt: skip
 MARGIN = 4096  # bytes on each side of an array; keeps its alignment
 MOST_ARGUMENTS = 64
 
