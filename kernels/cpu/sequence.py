@@ -13,16 +13,21 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
+from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from .generated import native
+from .jit import DISABLED
 from .matmul import product_arguments
 
-__all__ = ["Call", "Slot", "loop_call", "product_call", "sequence"]
+__all__ = ["AVAILABLE", "Call", "Slot", "loop_call", "product_call", "sequence"]
 
 Array = NDArray[Any]
+
+AVAILABLE = not (DISABLED or config.BOUNDSCHECK)  # type: ignore[attr-defined]
+"""Whether kernels are machine code, and code that reports no errors: a sequence does not ask for any."""
 
 _WORD = ir.IntType(64)
 _count = itertools.count(1)
@@ -57,13 +62,13 @@ def product_call(a: Array, b: Array, **settings: Any) -> Call:
 
 
 @global_compiler_lock
-def sequence(*calls: Call) -> Callable[[], int]:
-    """A function that makes the calls in their order, and returns 0."""
+def sequence(*calls: Call) -> Callable[[], None]:
+    """A function that makes the calls in their order. It keeps their arrays."""
     context = cpu_target.target_context
     name = f"minigen_sequence_{next(_count)}"
     library = context.codegen().create_library(name)
     module = library.create_ir_module(name)
-    function = ir.Function(module, ir.FunctionType(ir.IntType(32), []), name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), name)
     builder = ir.IRBuilder(function.append_basic_block())
     for call in calls:
         kind = context.call_conv.get_function_type(call.returns, call.kinds)
@@ -73,10 +78,10 @@ def sequence(*calls: Call) -> Callable[[], int]:
         flat = [part for kind_of, x in zip(call.kinds, call.arguments, strict=True) for part in _flat(kind_of, x)]
         values += [_value(builder, *pair) for pair in zip(kind.args[2:], flat, strict=True)]
         builder.call(builder.inttoptr(ir.Constant(_WORD, call.address), kind.as_pointer()), values)
-    builder.ret(ir.Constant(ir.IntType(32), 0))
+    builder.ret_void()
     library.add_ir_module(module)
     library.finalize()
-    run = ctypes.PYFUNCTYPE(ctypes.c_int32)(library.get_pointer_to_function(name))
+    run = ctypes.PYFUNCTYPE(None)(library.get_pointer_to_function(name))
     run.kept = library, calls  # type: ignore[attr-defined]
     return run
 

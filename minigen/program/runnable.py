@@ -16,7 +16,7 @@ import numpy as np
 from ..backend import Array, share_memory
 from ..errors import GraphError, MinigenError, ShapeError
 from ..host import Number
-from ..kernels.cpu.jit import DISABLED
+from ..kernels.cpu.sequence import AVAILABLE
 from ..kernels.threads import threads_to_start
 from ..tensor import Tensor
 from . import emit as cpu_emit
@@ -55,7 +55,7 @@ class Runnable:
         self._data: list[tuple[Tensor, Array]] = []
         self._alone = False  # whether one thread alone computes
         self._stays = _unmoved([])
-        self._interpret = interpret or DISABLED
+        self._interpret = interpret
         self._number = next(_numbers)
         self._binds: dict[int, Callable[..., Any]] = {}  # compiled texts, by their addresses
         self._step: Callable[..., Any] | None = None
@@ -147,7 +147,8 @@ class Runnable:
     def _in_sequences(self) -> Callable[..., Any]:
         """The step with sequences in place of lines, where it can have them: they are made for this memory alone."""
         played = self.emitted.played.get(self._alone)
-        if played is None or self._interpret or not all(data.flags.aligned for _, data in self._data):
+        possible = AVAILABLE and not self._interpret and all(data.flags.aligned for _, data in self._data)
+        if played is None or not possible:
             assert self._step is not None
             return self._step
         return self._bound(played)
