@@ -12,6 +12,7 @@ import numpy as np
 from .. import kernels
 from ..backend import is_array, to_device
 from .ir import Instruction, rows_of
+from .passes.memory import VIEWS
 
 if TYPE_CHECKING:
     from .runnable import Runnable
@@ -37,7 +38,9 @@ def flops_of(i: Instruction) -> int:
 
 
 def bytes_of(i: Instruction) -> int:
-    """Bytes that must be read and written, each array once."""
+    """Bytes that must be read and written, each array once; none for a view, which only shows them."""
+    if i.name in VIEWS and i.output.base is not None:
+        return 0
     written = [v for v in i.writes if v not in i.outputs]
     read = {v: None for v in i.reads if v.offset is None or i.name in ("loop", "product")}
     return sum(v.bytes for v in (*read, *i.outputs, *written))
@@ -89,13 +92,14 @@ _CALLS, _TURNS = 10, 5
 
 
 def _limits(device: str) -> tuple[float, float]:
-    """Flops a second of a product, bytes a second of a copy: on one thread within the cache; or on the gpu, by its own
-    clock, the copy in its memory. Each of these is the best that was seen."""
+    """Flops a second of a product, bytes a second of a copy: within the cache, the product on as many threads as are
+    allowed, the copy on one; or on the gpu, by its own clock, the copy in its memory. Each is the best that was seen.
+    """
     side = _SIDE[device]
     a, b, c = (to_device(np.ones((side, side), np.float32), device) for _ in range(3))
 
     def product() -> None:
-        kernels.matmul(a, b, out=c, threads=1)
+        kernels.matmul(a, b, out=c)
 
     if device == "gpu":
         return 2 * side**3 / _fastest_there(product), _bandwidth_there()
