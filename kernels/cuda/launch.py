@@ -30,7 +30,7 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 MOST_BLOCKS_X = 2**31 - 1
 MOST_BLOCKS_Y = 65535
-MOST = 2**31 - 2**14  # an int holds it, and the end of the tile that it is in, and of empty slices of k behind it
+MOST = 2**31 - 2**15  # an int holds it, and the end of the tile that it is in, and of empty slices of k behind it
 STATIC_SHARED_LIMIT = 48 * 1024
 """CUDA C++ Programming Guide, table "Technical specifications per compute capability": the same from 3.0 on."""
 
@@ -107,7 +107,7 @@ RUNGS: dict[str, Rung] = {
         Rung("register_tile_1d", 64, 64, 8, (512, 1, 1), 2 * 64 * 8),
         Rung("register_tile_2d", 128, 128, 8, (256, 1, 1), 8 * 129 + 8 * 128),
         Rung("vectorised", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, **_ORIENTED),
-        Rung("warp_tile", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, raster=True, small=64, sliced=True, **_ORIENTED),
+        Rung("warp_tile", 128, 128, 16, (256, 1, 1), 4 * 16 * 132, raster=True, small=64, sliced=True, **_ORIENTED),
         Rung("tensor_core_tf32", 128, 128, 16, (256, 1, 1), **_TENSOR),
         Rung("tensor_core_bf16", 128, 128, 32, (256, 1, 1), **_TENSOR),
     )

@@ -10,11 +10,13 @@ import numpy as np
 from minigen.kernels.cuda import compile as cuda_compile
 from minigen.kernels.cuda.launch import Launch, Rung, matmul_launch, operand
 
-# (m, n, k), ragged around the tiles of 16, 32, 64, 128 and the depths of 8, 16, 32; empty; single; long in one way.
+# (m, n, k), ragged around the tiles of 16, 32, 64, 128 and the depths of 8, 16, 32; empty; single; long in one way; the
+# last ones in fours, so that loads of 16 bytes are allowed, over the edge of a tile, with a last panel whole and not.
 SHAPES = [
     (0, 0, 0), (0, 5, 3), (4, 0, 3), (3, 4, 0), (1, 1, 1), (1, 1, 31), (1, 33, 1), (33, 1, 2), (2, 3, 4),
     (1, 127, 31), (127, 1, 33), (31, 33, 7), (33, 31, 8), (32, 32, 32), (16, 16, 9), (17, 15, 65), (63, 65, 16),
     (64, 64, 17), (65, 63, 15), (5, 130, 12), (130, 4, 20), (127, 127, 3), (128, 128, 16), (129, 131, 5),
+    (36, 68, 48), (4, 4, 16), (100, 132, 40), (64, 4, 64), (68, 64, 100),
 ]  # fmt: skip
 
 NOTHING = np.uint64(0)  # a null pointer

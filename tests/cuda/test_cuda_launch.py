@@ -51,6 +51,7 @@ def test_the_sources_constants_are_those_of_the_row(name):
         each = found["EACH"] ** (2 if name.endswith("2d") else 1)
         assert rung.block[0] == found["ROWS"] * found["COLS"] // each
     if "WARPS_DOWN" in found:
+        assert rung.depth == found.get("DEPTH", rung.depth)
         assert rung.rows == rung.cols == 64 * found["WARPS_DOWN"]
         assert rung.block[0] == 32 * 2 * found["WARPS_DOWN"] ** 2
     if "WORDS" in found:
@@ -114,15 +115,17 @@ def test_slices_come_with_small_tiles_and_leave_no_number_out(m, n, k):
     slices = slices_of(RUNGS["warp_tile"], m, n, k)
     launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, slices=slices)
     assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * 108)
-    length = ((k - 1) // 8 // slices + 1) * 8 if k else 8
-    assert length * slices >= k and length % 8 == 0
+    depth = RUNGS["warp_tile"].depth
+    length = ((k - 1) // depth // slices + 1) * depth if k else depth
+    assert length * slices >= k and length % depth == 0
 
 
 @pytest.mark.parametrize("processors", [1, 108, 132, 1000])
 def test_the_longest_k_has_all_slices_within_an_int(processors):
+    depth = RUNGS["warp_tile"].depth
     for k in range(MOST - 300, MOST + 1):
         slices = slices_of(RUNGS["warp_tile"], 1, 1, k, processors=processors)
-        assert slices * ((k - 1) // 8 // slices + 1) * 8 < 2**31
+        assert slices * ((k - 1) // depth // slices + 1) * depth < 2**31
 
 
 def test_macros_of_dtype_and_activation():

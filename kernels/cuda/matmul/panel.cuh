@@ -7,6 +7,10 @@
 //
 // Where a stride, an address or an edge does not allow a load of 16 bytes, four loads of 4 bytes do the same.
 
+#ifndef NEIGHBOURS
+#define NEIGHBOURS (DEPTH / 4)
+#endif
+
 struct Quads {
     float4 q[QUADS];  // QUADS: PANEL * DEPTH / 4 / THREADS
 };
@@ -15,14 +19,16 @@ struct Place {
     int line, k;
 };
 
-// The first number of this thread's quad `i`. Neighbouring threads get neighbouring memory. With `in_pairs`, quads
-// 2 i and 2 i + 1 of a panel that runs along its lines are the same lines at k and k + 1.
+// The first number of this thread's quad `i`. Neighbouring threads get neighbouring memory: along k so many of them as
+// NEIGHBOURS says, and a thread goes on along k before it goes on to other lines. With `in_pairs`, quads 2 i and 2 i + 1 of a panel that runs along its lines
+// are the same lines at k and k + 1.
 __device__ __forceinline__ Place place_of(int i, int panel, int depth, bool along_k, bool in_pairs)
 {
-    int thread = threadIdx.x;
+    int thread = threadIdx.x % THREADS;  // which it is anyway: so the compiler knows how large it can be
     if (along_k) {
-        int unit = thread + i * THREADS;
-        return {unit / (depth / 4), unit % (depth / 4) * 4};
+        int along = depth / 4 / NEIGHBOURS;  // quads of a thread on a line
+        int line = thread / NEIGHBOURS + i / along * (THREADS / NEIGHBOURS);
+        return {line, (thread % NEIGHBOURS + i % along * NEIGHBOURS) * 4};
     }
     int unit = in_pairs ? thread + i / 2 * THREADS : thread + i * THREADS;
     int k = in_pairs ? unit / (panel / 4) * 2 + i % 2 : unit / (panel / 4);
