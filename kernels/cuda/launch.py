@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = [
     "BEST",
+    "OLDEST",
     "RUNGS",
     "Launch",
     "Operand",
@@ -33,6 +34,9 @@ MOST_BLOCKS_Y = 65535
 MOST = 2**31 - 2**15  # an int holds it, and the end of the tile that it is in, and of empty slices of k behind it
 STATIC_SHARED_LIMIT = 48 * 1024
 """CUDA C++ Programming Guide, table "Technical specifications per compute capability": the same from 3.0 on."""
+
+OLDEST = (7, 0)
+"""The compute capability from which on every rung without tensor cores runs."""
 
 Dims = tuple[int, int, int]
 
@@ -86,7 +90,7 @@ class Rung:
     block: Dims
     shared_numbers: int = 0
     dtypes: tuple[np.dtype, ...] = (FLOAT32, FLOAT64)
-    capability: tuple[int, int] = (7, 0)
+    capability: tuple[int, int] = OLDEST
     oriented: bool = False
     epilogue: bool = False
     raster: bool = False
@@ -117,11 +121,16 @@ RUNGS: dict[str, Rung] = {
 BEST: dict[np.dtype, str] = {FLOAT32: "warp_tile", FLOAT64: "register_tile_2d"}
 """The highest rung that computes in the dtype itself."""
 
-_PROCESSORS = 108  # of an A100; an H100 has 132. Only a choice of tile depends on it.
+_PROCESSORS = 108  # of an A100, for whoever does not ask the GPU
 
 
 def _tiles(length: int, tile: int) -> int:
     return -(-length // tile)
+
+
+def _in_small_tiles(rung: Rung, m: int, n: int, processors: int) -> bool:
+    """Whether large tiles of C[m, n] are fewer than the processors, and the rung has a smaller one."""
+    return rung.small > 0 and _tiles(m, rung.rows) * _tiles(n, rung.cols) < processors
 
 
 _SLICE, _LONG = 64, 256  # numbers of k in a slice, and from how many on it is worth a second kernel: estimates
@@ -132,8 +141,10 @@ def slices_of(rung: Rung, m: int, n: int, k: int, processors: int = _PROCESSORS)
 
     At most two blocks for each: a small tile's has two warps, and a multiprocessor can start four at once.
     """
-    tiles = _tiles(m, rung.small) * _tiles(n, rung.small) if rung.small else 0
-    return max(1, min(k // _SLICE, 2 * processors // tiles)) if rung.sliced and tiles and k >= _LONG else 1
+    if not rung.sliced or 0 in (m, n) or k < _LONG or not _in_small_tiles(rung, m, n, processors):
+        return 1
+    tiles = _tiles(m, rung.small) * _tiles(n, rung.small)
+    return max(1, min(k // _SLICE, 2 * processors // tiles))
 
 
 def _along_k(k_stride: int, line_stride: int) -> bool:
@@ -182,7 +193,7 @@ def matmul_launch(
     if activation is not None and not rung.epilogue:
         raise ValueError(f"matmul rung {rung.name!r} has no epilogue: use one of {_with_epilogue()}")
     rows, cols, threads = rung.rows, rung.cols, rung.block
-    if rung.small and _tiles(m, rows) * _tiles(n, cols) < processors:
+    if _in_small_tiles(rung, m, n, processors):
         rows = cols = rung.small
         threads = (rung.block[0] * rung.small**2 // rung.rows**2, 1, 1)
     along_k = (_along_k(a.col_stride, a.row_stride), _along_k(b.row_stride, b.col_stride))

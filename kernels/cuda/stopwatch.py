@@ -18,7 +18,7 @@ from . import compile as cuda_compile
 from . import device
 from .launch import Launch
 
-__all__ = ["ROUNDED", "capability", "cublas", "cublas_rounded", "elapsed", "empty", "gpu_name", "synchronize",
+__all__ = ["ROUNDED", "cublas", "cublas_rounded", "elapsed", "empty", "gpu_name", "synchronize",
            "to_device", "to_host"]  # fmt: skip
 
 _MOST = 200  # calls in a line: a stream takes about a thousand kernels, then the host waits
@@ -111,14 +111,6 @@ def gpu_name() -> str:
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-
-
-def capability() -> tuple[int, int]:
-    """The GPU's compute capability, (major, minor)."""
-    import cupy
-
-    digits = cupy.cuda.Device().compute_capability
-    return int(digits[:-1]), int(digits[-1])
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minigen.kernels.cuda import compile as cuda_compile
 from minigen.kernels.cuda.launch import Launch, Rung, matmul_launch, operand
@@ -41,6 +42,12 @@ def arguments(rung: Rung, a: Any, b: Any, c: Any, bias: Any = None, accumulate: 
 def launch_of(rung: Rung, a: Any, b: Any, **keywords: Any) -> Launch:
     (m, k), n = a.shape, b.shape[1]
     return matmul_launch(rung, m, n, k, operand(a), operand(b), a.dtype, **keywords)
+
+
+def require(machine: Any, rung: Rung) -> None:
+    """Skips the test on a GPU that is too old for the rung."""
+    if rung.capability > machine.capability:
+        pytest.skip(f"{rung.name} needs compute capability {rung.capability}, this GPU has {machine.capability}")
 
 
 def source(rung: Rung) -> str:

@@ -112,12 +112,13 @@ def test_a_long_k_is_shared_out_where_tiles_are_few():
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 300_000))
 def test_slices_come_with_small_tiles_and_leave_no_number_out(m, n, k):
     """The arithmetic of warp_tile.cu: slices of a whole number of panels, each where the one before ends."""
-    slices = slices_of(RUNGS["warp_tile"], m, n, k)
-    launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, slices=slices)
-    assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * 108)
     depth = RUNGS["warp_tile"].depth
-    length = ((k - 1) // depth // slices + 1) * depth if k else depth
-    assert length * slices >= k and length % depth == 0
+    for processors in (1, 3, 108):
+        slices = slices_of(RUNGS["warp_tile"], m, n, k, processors)
+        launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, processors=processors, slices=slices)
+        assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * processors)
+        length = ((k - 1) // depth // slices + 1) * depth if k else depth
+        assert length * slices >= k and length % depth == 0
 
 
 @pytest.mark.parametrize("processors", [1, 108, 132, 1000])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_matmul_cases import SHAPES, arguments, assert_product, launch_of, matrices, rounded, source
+from cuda_matmul_cases import SHAPES, arguments, assert_product, launch_of, matrices, require, rounded, source
 
 from minigen.kernels.cuda.launch import RUNGS, Rung
 
@@ -18,6 +18,7 @@ ONE_STRIDE = {"T": lambda x: np.asfortranarray(x), "N": lambda x: x}
 def multiply(machine: Any, rung: Rung, a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None, bias: Any = None,
              accumulate: bool = False, **keywords: Any) -> np.ndarray:
     """A C that starts as `out` (or NaN), after the rung has run."""
+    require(machine, rung)
     c = machine.array(np.full((a.shape[0], b.shape[1]), np.nan, a.dtype) if out is None else out)
     left, right = machine.array(a), machine.array(b)
     launch = launch_of(rung, left, right, **keywords)
@@ -42,6 +43,14 @@ def test_transposed_operands_need_no_copy(machine: Any, rung: Rung, dtype: np.dt
         a, b = matrices(m, n, k, dtype)
         a, b = ONE_STRIDE[layout[0]](a), ONE_STRIDE[layout[1]](b)
         assert_product(multiply(machine, rung, a, b), a, b, rung)
+
+
+@pytest.mark.parametrize("rung", [pytest.param(r, id=r.name) for r in RUNGS.values() if r.capability > (7, 5)])
+def test_a_gpu_that_is_too_old_for_a_rung_skips_it(emulated: Any, rung: Rung) -> None:
+    machine = emulated()
+    machine.capability = (7, 5)
+    with pytest.raises(pytest.skip.Exception, match="needs compute capability"):
+        multiply(machine, rung, *matrices(3, 3, 3, np.float32))
 
 
 @pytest.mark.parametrize(("rung", "dtype"), LADDER)
@@ -100,6 +109,7 @@ def test_large_tiles(machine: Any, rung: Rung, layout: str) -> None:
 @pytest.mark.parametrize("layout", ["NN", "TN", "NT", "TT"])
 def test_slices_of_k(machine: Any, rung: Rung, layout: str) -> None:
     """Each slice leaves a matrix of its own, one that has nothing to add zeros; their sum is the product."""
+    require(machine, rung)
     for m, n, k, slices in ((1, 1, 1, 2), (5, 66, 40, 3), (65, 3, 17, 4), (7, 9, 0, 2), (33, 34, 65, 9),
                             (36, 68, 100, 3)):  # fmt: skip
         a, b = matrices(m, n, k, np.float32)
