@@ -63,7 +63,7 @@ def rounded(x: np.ndarray, rung: Rung) -> np.ndarray:
         bits = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
     else:
         return x.astype(np.float64)
-    return bits.view(np.float32).astype(np.float64)
+    return np.where(np.isnan(x), np.nan, bits.view(np.float32).astype(np.float64))
 
 
 def assert_product(c: np.ndarray, a: np.ndarray, b: np.ndarray, rung: Rung, plus: Any = 0.0) -> None:

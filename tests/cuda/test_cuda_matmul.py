@@ -140,10 +140,12 @@ def test_epilogue(machine: Any, rung: Rung, with_bias: bool, accumulate: bool) -
 
 @pytest.mark.parametrize(("rung", "dtype"), LADDER)
 def test_nan_and_infinity_reach_their_rows_and_columns_only(machine: Any, rung: Rung, dtype: np.dtype) -> None:
-    """A rung that multiplies the padding of a tile with NaN, or that skips zeros, fails."""
+    """A rung that multiplies the padding of a tile with NaN, or that skips zeros, fails; so does one that rounds a NaN
+    with all bits set as if it were a number."""
+    all_set = np.array(0x7FFFFFFF, np.uint32).view(np.float32)
     for m, n, k in ((35, 33, 21), (36, 44, 48)):
         a, b = matrices(m, n, k, dtype)
-        a[3, 5], a[-1, 6], b[7, 9], b[8, -1] = np.nan, np.inf, np.inf, np.nan
+        a[3, 5], a[-1, 6], b[7, 9], b[8, -1] = all_set, np.inf, np.inf, np.nan
         expected = rounded(a, rung) @ rounded(b, rung)
         actual = multiply(machine, rung, a, b)
         np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))

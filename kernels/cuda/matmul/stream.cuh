@@ -11,14 +11,14 @@ struct Guarded {
     const float *x;
     long long line_stride, k_stride;
     int lines, depth, line0, k0;
-    bool along_k;
+    bool along_k, in_pairs;
 
     __device__ __forceinline__ Quads next()
     {
         Quads held;
         #pragma unroll
         for (int i = 0; i < QUADS; i++) {
-            Place at = place_of(i, PANEL, DEPTH, along_k, false);
+            Place at = place_of(i, along_k, in_pairs);
             float *four = &held.q[i].x;
             #pragma unroll
             for (int j = 0; j < 4; j++) {
@@ -31,19 +31,20 @@ struct Guarded {
     }
 };
 
-template <bool ALONG_K> struct Stream {
-    static constexpr int TOGETHER = ALONG_K ? DEPTH / 4 / NEIGHBOURS : QUADS;  // quads of a thread on the same line, or on the same lines
+template <bool ALONG_K, bool IN_PAIRS> struct Stream {
+    static constexpr int TOGETHER = ALONG_K ? DEPTH / 4 / NEIGHBOURS : QUADS;  // quads of a thread on one line, or four
     const float *at[QUADS / TOGETHER];
-    long long hop, step;  // from one of them to the next, and from a panel to the next
+    long long k_stride;
 
     __device__ __forceinline__ Quads next()
     {
         Quads held;
         #pragma unroll
         for (int i = 0; i < QUADS; i++)
-            held.q[i] = *(const float4 *)(at[i / TOGETHER] + i % TOGETHER * (ALONG_K ? 4 * NEIGHBOURS : hop));
+            held.q[i] = *(const float4 *)(at[i / TOGETHER]
+                + (ALONG_K ? i % TOGETHER * 4 * NEIGHBOURS : k_after(i, IN_PAIRS) * k_stride));
         #pragma unroll
-        for (int g = 0; g < QUADS / TOGETHER; g++) at[g] += ALONG_K ? DEPTH : step;
+        for (int g = 0; g < QUADS / TOGETHER; g++) at[g] += ALONG_K ? DEPTH : DEPTH * k_stride;
         return held;
     }
 };
@@ -55,15 +56,15 @@ __device__ __forceinline__ bool streams(const Guarded &g)
 }
 
 // The same way from the same place, without guards.
-template <bool ALONG_K> __device__ __forceinline__ Stream<ALONG_K> stream_of(const Guarded &g)
+template <bool ALONG_K, bool IN_PAIRS>
+__device__ __forceinline__ Stream<ALONG_K, IN_PAIRS> stream_of(const Guarded &g)
 {
-    Stream<ALONG_K> stream;
-    stream.hop = THREADS / (PANEL / 4) * g.k_stride;
-    stream.step = DEPTH * g.k_stride;
+    Stream<ALONG_K, IN_PAIRS> stream;
+    stream.k_stride = g.k_stride;
     int last = ALONG_K ? g.lines - 1 : g.lines - 4;
     #pragma unroll
     for (int i = 0; i < QUADS; i += stream.TOGETHER) {
-        Place at = place_of(i, PANEL, DEPTH, ALONG_K, false);
+        Place at = place_of(i, ALONG_K, IN_PAIRS);
         int line = g.line0 + at.line < last ? g.line0 + at.line : last, k = g.k0 + at.k;
         stream.at[i / stream.TOGETHER] = g.x + (ALONG_K ? line * g.line_stride + k : line + k * g.k_stride);
     }
