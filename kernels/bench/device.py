@@ -77,7 +77,7 @@ _ROUNDING = {"tensor_core_tf32": 2.0**-11, "tensor_core_bf16": 2.0**-8}
 def gpu() -> Device:
     """CuPy's memory, and the rungs of `cuda.matmul` that this GPU can run; `blas` is cuBLAS, `blas_tf32` and
     `blas_bf16` the same on tensor cores."""
-    from ..cuda import linear, stopwatch
+    from ..cuda import device, linear, stopwatch
     from ..cuda.launch import RUNGS as CUDA_RUNGS
 
     def on_gpu(rung: str) -> Callable[..., Any]:
@@ -86,7 +86,7 @@ def gpu() -> Device:
     def on_tensor_cores(rounding: str) -> Callable[..., Any]:
         return lambda a, b, out, threads: stopwatch.cublas_rounded(a, b, out, rounding)
 
-    able = stopwatch.capability()
+    able = device.capability()
     products = {
         name: Product(on_gpu(name), tuple(map(str, rung.dtypes)), _ROUNDING.get(name, 0.0))
         for name, rung in CUDA_RUNGS.items()

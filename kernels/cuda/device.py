@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,8 @@ from numpy.typing import DTypeLike
 from . import compile as cuda_compile
 from .launch import ELEMENTWISE_THREADS, FLOAT32, FLOAT64, Launch
 
-__all__ = ["C_NAMES", "NOTHING", "add_at", "address", "contiguous", "empty", "overlap", "require_float", "run",
-           "run_by_fours"]  # fmt: skip
+__all__ = ["C_NAMES", "NOTHING", "add_at", "address", "capability", "contiguous", "empty", "overlap", "processors",
+           "require_float", "run", "run_by_fours"]  # fmt: skip
 
 NOTHING = np.uint64(0)
 """A null pointer, where a kernel takes an array or none."""
@@ -47,6 +48,28 @@ def _layout(x: Any) -> np.ndarray:
     """An array that claims to lie where x does, for its addresses alone: to read it would crash."""
     place = {"version": 3, "shape": x.shape, "typestr": x.dtype.str, "strides": x.strides, "data": (address(x), True)}
     return np.asarray(SimpleNamespace(__array_interface__=place))
+
+
+def capability() -> tuple[int, int]:
+    """The current GPU's compute capability, (major, minor)."""
+    import cupy
+
+    digits = cupy.cuda.Device().compute_capability
+    return int(digits[:-1]), int(digits[-1])
+
+
+def processors() -> int:
+    """How many multiprocessors the current GPU has."""
+    import cupy
+
+    return _processors_of(cupy.cuda.Device().id)
+
+
+@functools.cache
+def _processors_of(gpu: int) -> int:
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceProperties(gpu)["multiProcessorCount"])
 
 
 def add_at(target: Any, places: Any, values: Any) -> None:

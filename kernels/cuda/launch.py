@@ -1,4 +1,4 @@
-"""The launch arithmetic: what grid, block, shared memory and macros a kernel needs, in plain Python.
+"""The launch arithmetic: what grid, block and macros a kernel needs, in plain Python.
 
 Nothing here knows a GPU, so all of it is tested without one. A rung of the matmul ladder is a row of `RUNGS`; its
 constants are those of its source, and a test holds the two together.
@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = [
     "BEST",
+    "OLDEST",
     "RUNGS",
     "Launch",
     "Operand",
@@ -30,9 +31,9 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 MOST_BLOCKS_X = 2**31 - 1
 MOST_BLOCKS_Y = 65535
-MOST = 2**31 - 2**14  # an int holds it, and the end of the tile that it is in, and of empty slices of k behind it
-STATIC_SHARED_LIMIT = 48 * 1024
-"""CUDA C++ Programming Guide, table "Technical specifications per compute capability": the same from 3.0 on."""
+MOST = 2**31 - 2**15  # an int holds it, and the end of the tile that it is in, and of empty slices of k behind it
+OLDEST = (7, 0)
+"""The compute capability from which on every rung without tensor cores runs."""
 
 Dims = tuple[int, int, int]
 
@@ -43,7 +44,6 @@ class Launch:
 
     grid: Dims
     block: Dims
-    shared_bytes: int = 0
     defines: tuple[str, ...] = ()
 
     @property
@@ -75,8 +75,8 @@ class Rung:
 
     `oriented`: the source has a macro for the direction of each operand. `epilogue`: it takes bias, activation
     and accumulate. `raster`: blocks have one number, in patches, instead of two. `small`: rows (and columns) of
-    the tile for a C of few tiles. `sliced`: with small tiles, the grid's rows may each take a slice of k. `words`:
-    4-byte words of a panel's line, for the tensor cores.
+    the tile for a C of few tiles, and `small_threads` its block's. `sliced`: with small tiles, the grid's rows may
+    each take a slice of k. `words`: 4-byte words of a panel's line, for the tensor cores.
     """
 
     name: str
@@ -84,32 +84,33 @@ class Rung:
     cols: int
     depth: int
     block: Dims
-    shared_numbers: int = 0
     dtypes: tuple[np.dtype, ...] = (FLOAT32, FLOAT64)
-    capability: tuple[int, int] = (7, 0)
+    capability: tuple[int, int] = OLDEST
     oriented: bool = False
     epilogue: bool = False
     raster: bool = False
     small: int = 0
+    small_threads: int = 0
     sliced: bool = False
     words: int = 0
 
 
 _ORIENTED: dict[str, Any] = dict(oriented=True, epilogue=True, dtypes=(FLOAT32,))
-_TENSOR: dict[str, Any] = dict(raster=True, small=64, words=16, capability=(8, 0), **_ORIENTED)
+_TENSOR: dict[str, Any] = dict(raster=True, small=64, small_threads=128, words=16, capability=(8, 0), **_ORIENTED)
 
 RUNGS: dict[str, Rung] = {
     rung.name: rung
     for rung in (
         Rung("naive", 16, 16, 1, (16, 16, 1)),
         Rung("coalesced", 16, 16, 1, (16, 16, 1)),
-        Rung("shared_tile", 32, 32, 32, (32, 32, 1), 2 * 32 * 32),
-        Rung("register_tile_1d", 64, 64, 8, (512, 1, 1), 2 * 64 * 8),
-        Rung("register_tile_2d", 128, 128, 8, (256, 1, 1), 8 * 129 + 8 * 128),
-        Rung("vectorised", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, **_ORIENTED),
-        Rung("warp_tile", 128, 128, 8, (256, 1, 1), 4 * 8 * 132, raster=True, small=64, sliced=True, **_ORIENTED),
-        Rung("tensor_core_tf32", 128, 128, 16, (256, 1, 1), **_TENSOR),
-        Rung("tensor_core_bf16", 128, 128, 32, (256, 1, 1), **_TENSOR),
+        Rung("shared_tile", 32, 32, 32, (32, 32, 1)),
+        Rung("register_tile_1d", 64, 64, 8, (512, 1, 1)),
+        Rung("register_tile_2d", 128, 128, 8, (256, 1, 1)),
+        Rung("vectorised", 128, 128, 8, (256, 1, 1), **_ORIENTED),
+        Rung("warp_tile", 128, 128, 16, (256, 1, 1), raster=True, small=64, small_threads=64,
+             sliced=True, **_ORIENTED),
+        Rung("tensor_core_tf32", 128, 128, 16, (128, 1, 1), **_TENSOR),
+        Rung("tensor_core_bf16", 128, 128, 32, (128, 1, 1), **_TENSOR),
     )
 }
 """The ladder, from the first rung to the last."""
@@ -117,11 +118,16 @@ RUNGS: dict[str, Rung] = {
 BEST: dict[np.dtype, str] = {FLOAT32: "warp_tile", FLOAT64: "register_tile_2d"}
 """The highest rung that computes in the dtype itself."""
 
-_PROCESSORS = 108  # of an A100; an H100 has 132. Only a choice of tile depends on it.
+_PROCESSORS = 108  # of an A100, for whoever does not ask the GPU
 
 
 def _tiles(length: int, tile: int) -> int:
     return -(-length // tile)
+
+
+def _in_small_tiles(rung: Rung, m: int, n: int, processors: int) -> bool:
+    """Whether large tiles of C[m, n] are fewer than the processors, and the rung has a smaller one."""
+    return rung.small > 0 and _tiles(m, rung.rows) * _tiles(n, rung.cols) < processors
 
 
 _SLICE, _LONG = 64, 256  # numbers of k in a slice, and from how many on it is worth a second kernel: estimates
@@ -132,26 +138,15 @@ def slices_of(rung: Rung, m: int, n: int, k: int, processors: int = _PROCESSORS)
 
     At most two blocks for each: a small tile's has two warps, and a multiprocessor can start four at once.
     """
-    tiles = _tiles(m, rung.small) * _tiles(n, rung.small) if rung.small else 0
-    return max(1, min(k // _SLICE, 2 * processors // tiles)) if rung.sliced and tiles and k >= _LONG else 1
+    if not rung.sliced or 0 in (m, n) or k < _LONG or not _in_small_tiles(rung, m, n, processors):
+        return 1
+    tiles = _tiles(m, rung.small) * _tiles(n, rung.small)
+    return max(1, min(k // _SLICE, 2 * processors // tiles))
 
 
 def _along_k(k_stride: int, line_stride: int) -> bool:
     """Whether neighbours along k are neighbours in memory, or at least nearer than neighbours along a line."""
     return k_stride == 1 or (line_stride != 1 and abs(k_stride) <= abs(line_stride))
-
-
-def _panel_words(words: int, tile: int, along_k: bool) -> int:
-    """Shared words of one panel of a tensor-core rung; the pads are those of tensor_core.cuh."""
-    return tile * (words + 4) if along_k else words * (tile + 8)
-
-
-def _shared_bytes(rung: Rung, tile: int, along_k: Sequence[bool], itemsize: int) -> int:
-    if rung.words:
-        return sum(2 * 4 * _panel_words(rung.words, tile, way) for way in along_k)
-    if tile != rung.rows:
-        return 4 * rung.depth * (tile + 4) * itemsize
-    return rung.shared_numbers * itemsize
 
 
 def matmul_launch(
@@ -182,15 +177,15 @@ def matmul_launch(
     if activation is not None and not rung.epilogue:
         raise ValueError(f"matmul rung {rung.name!r} has no epilogue: use one of {_with_epilogue()}")
     rows, cols, threads = rung.rows, rung.cols, rung.block
-    if rung.small and _tiles(m, rows) * _tiles(n, cols) < processors:
+    if _in_small_tiles(rung, m, n, processors):
         rows = cols = rung.small
-        threads = (rung.block[0] * rung.small**2 // rung.rows**2, 1, 1)
+        threads = (rung.small_threads, 1, 1)
     along_k = (_along_k(a.col_stride, a.row_stride), _along_k(b.row_stride, b.col_stride))
     defines = [] if dtype == FLOAT32 else ["REAL=double"]
     if rung.oriented:
         defines += [f"A_ALONG_K={int(along_k[0])}", f"B_ALONG_K={int(along_k[1])}"]
     if rung.small:
-        defines.append(f"WARPS_DOWN={rows // 64}")
+        defines.append(f"PANEL={rows}")
     if activation is not None:
         defines.append(f"ACTIVATION(x)={activation}")
     grid = _grid(rung, _tiles(m, rows), _tiles(n, cols))
@@ -198,7 +193,7 @@ def matmul_launch(
         if not rung.sliced or rows != rung.small:
             raise ValueError(f"matmul rung {rung.name!r}: no slices of k with tiles of {rows} x {cols}")
         grid = (grid[0], slices, 1)
-    return Launch(grid, threads, _shared_bytes(rung, rows, along_k, dtype.itemsize), tuple(defines))
+    return Launch(grid, threads, tuple(defines))
 
 
 def _grid(rung: Rung, down: int, across: int) -> Dims:

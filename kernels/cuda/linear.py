@@ -12,7 +12,7 @@ import numpy as np
 from .. import scalar, scalar64
 from . import compile as cuda_compile
 from . import device
-from .launch import BEST, FLOAT32, RUNGS, Rung, elementwise_launch, matmul_launch, operand, slices_of
+from .launch import BEST, FLOAT32, OLDEST, RUNGS, Rung, elementwise_launch, matmul_launch, operand, slices_of
 from .translate import Translator
 
 __all__ = ["ACTIVATIONS", "formula", "matmul"]
@@ -42,13 +42,14 @@ def matmul(
     with no operand. All of one dtype, float32 or float64; any strides. `activation`: relu, leaky_relu (which has
     the `slope`), tanh, sigmoid, gelu or softplus. `rung`: "best" or one of `launch.RUNGS`; those that have no
     epilogue of their own are followed by a kernel that does it. The tensor-core rungs round the operands to TF32 or
-    bfloat16. `threads` is the CPU's. An empty sum (k = 0) is 0.
+    bfloat16, and need a GPU of compute capability 8.0. `threads` is the CPU's. An empty sum (k = 0) is 0.
 
     Stacks of matrices, a (..., m, k) and b (..., k, n), are broadcast over their leading axes and multiplied one by
     one, a launch each (a stack times one matrix is one tall product); they take neither bias, activation nor out.
 
-    Raises ValueError for shapes that do not match, an unknown rung or activation, an `out` that overlaps or is missing
-    for `accumulate`; TypeError for dtypes that differ or that the rung does not compute in.
+    Raises ValueError for shapes that do not match, an unknown rung or activation, a rung that the GPU is too old for,
+    an `out` that overlaps or is missing for `accumulate`; TypeError for dtypes that differ or that the rung does not
+    compute in.
     """
     if a.ndim != 2 or b.ndim != 2:
         if not (bias is activation is out is None) or accumulate or a.ndim < 2 or b.ndim < 2:
@@ -70,7 +71,7 @@ def matmul(
     if accumulate and out is None:
         raise ValueError("matmul: accumulate=True needs an `out` to add to")
     c = device.empty((m, n), dtype) if out is None else _target(out, dtype, (m, n), accumulate, a, b, bias)
-    slices = slices_of(chosen, m, n, k)
+    slices = slices_of(chosen, m, n, k, device.processors())
     way = (chosen, slices, a, b, (m, n, k), (transpose_a, transpose_b))
     if slices == 1 and (chosen.epilogue or (bias is None and activation is None and not accumulate)):
         _multiply(*way, c, bias, activation, slope, accumulate)
@@ -113,7 +114,7 @@ def _multiply(
     """c = a b on a rung, with the epilogue where the rung has one, or the slices of a b one below the other."""
     left, right = operand(a, transposed[0]), operand(b, transposed[1])
     prelude, expression = formula(activation, slope, a.dtype) if rung.epilogue else ("", None)
-    launch = matmul_launch(rung, *sizes, left, right, a.dtype, expression, slices=slices)
+    launch = matmul_launch(rung, *sizes, left, right, a.dtype, expression, device.processors(), slices)
     given = [*map(np.int32, sizes), a, np.int64(left.row_stride), np.int64(left.col_stride)]
     given += [b, np.int64(right.row_stride), np.int64(right.col_stride), c, np.int64(operand(c).row_stride)]
     if rung.epilogue:
@@ -126,7 +127,8 @@ def _finish(
 ) -> None:
     """c = activation(product + bias), or with c added, in a kernel of its own; the product is the sum of its slices."""
     prelude, expression = formula(activation, slope, c.dtype)
-    launch = elementwise_launch(c.size).with_defines(*([] if c.dtype == FLOAT32 else ["REAL=double"]))
+    launch = elementwise_launch(c.size, device.processors())
+    launch = launch.with_defines(*([] if c.dtype == FLOAT32 else ["REAL=double"]))
     if expression is not None:
         launch = launch.with_defines(f"ACTIVATION(x)={expression}")
     given = [product, np.int32(slices), c, np.int64(operand(c).row_stride), device.NOTHING if bias is None else bias,
@@ -142,7 +144,13 @@ def _source(path: str, prelude: str) -> str:
 def _rung_named(name: str) -> Rung:
     if name not in RUNGS:
         raise ValueError(f"matmul: unknown rung {name!r}: use 'best' or one of {', '.join(RUNGS)}")
-    return RUNGS[name]
+    rung = RUNGS[name]
+    if rung.capability > OLDEST and rung.capability > (gpu := device.capability()):
+        needed, had = (".".join(map(str, version)) for version in (rung.capability, gpu))
+        raise ValueError(
+            f"matmul: rung {name!r} needs a GPU of compute capability {needed}, this one has {had}: use 'best'"
+        )
+    return rung
 
 
 def _require(name: str, x: Array, dtype: np.dtype, shape: tuple[int, ...]) -> None:

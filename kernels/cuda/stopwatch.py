@@ -18,8 +18,8 @@ from . import compile as cuda_compile
 from . import device
 from .launch import Launch
 
-__all__ = ["ROUNDED", "capability", "copy", "cublas", "cublas_rounded", "elapsed", "empty", "free_memory", "gpu_name",
-           "last_cache", "require_cublas", "synchronize", "to_device", "to_host"]  # fmt: skip
+__all__ = ["ROUNDED", "copy", "cublas", "cublas_rounded", "elapsed", "empty", "free_memory", "gpu_name", "last_cache",
+           "require_cublas", "synchronize", "to_device", "to_host"]  # fmt: skip
 
 _MOST = 200  # calls in a line: a stream takes about a thousand kernels, then the host waits
 _LONGEST, _BETWEEN = 0.05, 2e-4  # seconds of holding the GPU up: at most, and for what the host does besides the calls
@@ -140,14 +140,6 @@ def gpu_name() -> str:
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-
-
-def capability() -> tuple[int, int]:
-    """The GPU's compute capability, (major, minor)."""
-    import cupy
-
-    digits = cupy.cuda.Device().compute_capability
-    return int(digits[:-1]), int(digits[-1])
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -1,4 +1,5 @@
-"""The two machines that CUDA tests run on: `load(source, defines, arithmetic)`, `array(x)`, `numpy(x)`."""
+"""The two machines that CUDA tests run on: `load(source, defines, arithmetic)`, `array(x)`, `numpy(x)`, `capability`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import numpy as np
 from emulation import emulator
 
 from minigen.kernels.cuda import compile as cuda_compile
+from minigen.kernels.cuda import device
 
 __all__ = ["Emulated", "Gpu"]
 
@@ -18,6 +20,7 @@ class Emulated:
     number is zero, as it is for a GPU's float32."""
 
     name = "emulated"
+    capability = (9, 0)
     array = staticmethod(np.asarray)
     numpy = staticmethod(np.asarray)
 
@@ -47,6 +50,7 @@ class Gpu:
         import cupy
 
         self.cupy = cupy
+        self.capability = device.capability()
 
     def array(self, x: Any) -> Any:
         """On the device, with the strides that the NumPy array has."""

@@ -19,4 +19,6 @@ def on(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     monkeypatch.setattr(cuda_compile, "load", machine.load)
     monkeypatch.setattr(device, "empty", np.empty)
+    monkeypatch.setattr(device, "processors", lambda: 108)
+    monkeypatch.setattr(device, "capability", lambda: machine.capability)
     monkeypatch.setattr(device, "overlap", np.shares_memory)

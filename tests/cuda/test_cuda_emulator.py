@@ -78,6 +78,28 @@ def test_warp_instructions_need_whole_warps(emulated: Any) -> None:
         run(emulated, "__syncwarp();", np.zeros(128, np.float32), block=40)
 
 
+def test_a_matrix_from_lines_that_lanes_name(emulated: Any) -> None:
+    """By the words of the PTX manual: lane 8 j + i names line i of matrix j, lane 4 g + t gets word t of its line g."""
+    body = """__shared__ __align__(16) unsigned s[32 * 4]; int lane = threadIdx.x;
+    for (int i = 0; i < 4; i++) s[lane * 4 + i] = lane * 4 + i;
+    __syncwarp();
+    unsigned words[4]; ldmatrix_x4(words, s + (31 - lane) * 4);
+    for (int j = 0; j < 4; j++) out[blockIdx.x * 128 + lane * 4 + j] = words[j];"""
+    out = run(emulated, body, np.zeros(256, np.uint32), parameters="unsigned *out", block=32)
+    lane, matrix = np.arange(32)[:, None], np.arange(4)
+    np.testing.assert_array_equal(out, np.tile(((31 - (8 * matrix + lane // 4)) * 4 + lane % 4).ravel(), 2))
+    with pytest.raises(EmulationError, match="a wide access that is not aligned"):
+        run(emulated, body.replace("(31 - lane) * 4", "lane * 3"), out, parameters="unsigned *out", block=32)
+
+
+def test_a_warp_instruction_orders_its_own_warp_only(emulated: Any) -> None:
+    """Warp 0 runs to its end before warp 1 begins: what that one would write is not there yet."""
+    body = """__shared__ float s[64]; s[threadIdx.x] = 1; __syncwarp();
+    out[blockIdx.x * 64 + threadIdx.x] = s[63 - threadIdx.x];"""
+    out = run(emulated, body, np.zeros(128, np.float32))
+    np.testing.assert_array_equal(np.isnan(out.reshape(2, 2, 32)).all(2), [[True, False]] * 2)
+
+
 def test_arguments_must_have_the_parameters_sizes(emulated: Any) -> None:
     out = np.zeros(1, np.float32)
     with pytest.raises(EmulationError, match=r"\[8, 4\] bytes expected, got \[8, 8\]"):

@@ -15,7 +15,6 @@ from minigen.kernels.cuda.launch import (
     BEST,
     MOST,
     RUNGS,
-    STATIC_SHARED_LIMIT,
     Launch,
     Operand,
     elementwise_launch,
@@ -31,13 +30,12 @@ SIZE = st.integers(0, 300_000)
 @given(st.sampled_from(list(RUNGS.values())), SIZE, SIZE, st.integers(0, 3))
 def test_the_grid_covers_c_and_no_tile_is_empty(rung, m, n, k):
     launch = matmul_launch(rung, m, n, k, PLAIN, PLAIN)
-    small = rung.small and launch.block != rung.block
+    small = f"PANEL={rung.small}" in launch.defines
     rows, cols = (rung.small,) * 2 if small else (rung.rows, rung.cols)
     down, across = -(-m // rows), -(-n // cols)
     assert launch.empty == (m == 0 or n == 0)
     assert launch.grid == ((down * across, 1, 1) if rung.raster else (down, across, 1))
     assert 1 <= np.prod(launch.block) <= 1024 and np.prod(launch.block) % 32 == 0
-    assert 0 <= launch.shared_bytes <= STATIC_SHARED_LIMIT
 
 
 @pytest.mark.parametrize("name", RUNGS)
@@ -50,22 +48,25 @@ def test_the_sources_constants_are_those_of_the_row(name):
         assert (rung.rows, rung.cols, rung.depth) == (found["ROWS"], found["COLS"], found["DEPTH"])
         each = found["EACH"] ** (2 if name.endswith("2d") else 1)
         assert rung.block[0] == found["ROWS"] * found["COLS"] // each
-    if "WARPS_DOWN" in found:
-        assert rung.rows == rung.cols == 64 * found["WARPS_DOWN"]
-        assert rung.block[0] == 32 * 2 * found["WARPS_DOWN"] ** 2
+    if "PANEL" in found:
+        assert rung.rows == rung.cols == found["PANEL"] and rung.depth == found.get("DEPTH", rung.depth)
+        for tile, threads in ((rung.rows, rung.block[0]), (rung.small, rung.small_threads)):
+            assert threads == found.get("THREADS", 32 * (tile // 64) * (tile // 32)) or not rung.small
+        assert rung.small or rung.block[0] == found["THREADS"]
     if "WORDS" in found:
         assert (rung.words, rung.depth) == (found["WORDS"], found["WORDS"] * found["NUMBERS"])
 
 
 @pytest.mark.parametrize("processors", [0, 108])
 @pytest.mark.parametrize("name", RUNGS)
-def test_shared_bytes_are_those_of_the_source(emulated, name, processors):
+def test_the_shared_memory_of_a_source_is_at_most_what_every_gpu_has(emulated, name, processors):
+    """48 KiB declared in a source (CUDA C++ Programming Guide, "Technical specifications per compute capability")."""
     rung = RUNGS[name]
     for dtype in rung.dtypes:
         a, b = matrices(20, 20, 20, dtype)
         for left in (a, a.T):
             launch = launch_of(rung, left, b, processors=processors)
-            assert emulated().load(source(rung), launch.defines).module.shared_bytes == launch.shared_bytes
+            assert emulated().load(source(rung), launch.defines).module.shared_bytes <= 48 * 1024
 
 
 def test_blocks_of_a_raster_are_each_tile_once():
@@ -92,8 +93,8 @@ def test_the_direction_of_an_operand_is_a_macro(a, b, defines):
 def test_few_tiles_are_made_smaller():
     rung = RUNGS["warp_tile"]
     large, small = (matmul_launch(rung, m, m, 8, PLAIN, PLAIN, processors=100) for m in (1280, 1279 - 128))
-    assert (large.block, large.grid) == ((256, 1, 1), (100, 1, 1)) and "WARPS_DOWN=2" in large.defines
-    assert (small.block, small.grid) == ((64, 1, 1), (18**2, 1, 1)) and "WARPS_DOWN=1" in small.defines
+    assert (large.block, large.grid) == ((256, 1, 1), (100, 1, 1)) and "PANEL=128" in large.defines
+    assert (small.block, small.grid) == ((64, 1, 1), (18**2, 1, 1)) and "PANEL=64" in small.defines
 
 
 def test_a_long_k_is_shared_out_where_tiles_are_few():
@@ -111,18 +112,21 @@ def test_a_long_k_is_shared_out_where_tiles_are_few():
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 300_000))
 def test_slices_come_with_small_tiles_and_leave_no_number_out(m, n, k):
     """The arithmetic of warp_tile.cu: slices of a whole number of panels, each where the one before ends."""
-    slices = slices_of(RUNGS["warp_tile"], m, n, k)
-    launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, slices=slices)
-    assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * 108)
-    length = ((k - 1) // 8 // slices + 1) * 8 if k else 8
-    assert length * slices >= k and length % 8 == 0
+    depth = RUNGS["warp_tile"].depth
+    for processors in (1, 3, 108):
+        slices = slices_of(RUNGS["warp_tile"], m, n, k, processors)
+        launch = matmul_launch(RUNGS["warp_tile"], m, n, k, PLAIN, PLAIN, processors=processors, slices=slices)
+        assert launch.grid[1] == slices and (slices == 1 or launch.grid[0] * slices <= 2 * processors)
+        length = ((k - 1) // depth // slices + 1) * depth if k else depth
+        assert length * slices >= k and length % depth == 0
 
 
 @pytest.mark.parametrize("processors", [1, 108, 132, 1000])
 def test_the_longest_k_has_all_slices_within_an_int(processors):
+    depth = RUNGS["warp_tile"].depth
     for k in range(MOST - 300, MOST + 1):
         slices = slices_of(RUNGS["warp_tile"], 1, 1, k, processors=processors)
-        assert slices * ((k - 1) // 8 // slices + 1) * 8 < 2**31
+        assert slices * ((k - 1) // depth // slices + 1) * depth < 2**31
 
 
 def test_macros_of_dtype_and_activation():

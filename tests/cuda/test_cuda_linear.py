@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from cuda_matmul_cases import assert_product, matrices
+from cuda_matmul_cases import assert_product, matrices, require
 from cuda_on import on
 
 from minigen.kernels import reference
@@ -126,8 +127,32 @@ def test_accumulates_into_out(machine: Any, monkeypatch: Any) -> None:
 @pytest.mark.parametrize("rung", RUNGS)
 def test_every_rung_by_name(machine: Any, monkeypatch: Any, rung: str) -> None:
     on(machine, monkeypatch)
+    require(machine, RUNGS[rung])
     a, b = matrices(13, 20, 21, np.float32)
     assert_product(machine.numpy(matmul(machine.array(a), machine.array(b), rung=rung)), a, b, RUNGS[rung])
+
+
+@pytest.mark.parametrize("rung", [name for name, rung in RUNGS.items() if rung.capability > (7, 5)])
+def test_a_gpu_that_is_too_old_for_a_rung_is_an_error(emulated: Any, monkeypatch: Any, rung: str) -> None:
+    machine = emulated()
+    machine.capability = (7, 5)
+    on(machine, monkeypatch)
+    message = f"rung '{rung}' needs a GPU of compute capability 8.0, this one has 7.5: use 'best'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        matmul(X, Y, rung=rung)
+    assert_product(matmul(X, Y), X, Y, RUNGS["warp_tile"])
+
+
+def test_the_gpus_own_processors_decide_on_slices(emulated: Any, monkeypatch: Any) -> None:
+    on(emulated(), monkeypatch)
+    a, b = matrices(3, 5, 784, np.float32)
+    grids = []
+    run = device.run
+    monkeypatch.setattr(device, "run", lambda *given: (grids.append(given[2].grid), run(*given)))
+    for processors in (1, 2, 4):
+        monkeypatch.setattr(device, "processors", lambda processors=processors: processors)
+        assert_product(matmul(a, b), a, b, RUNGS["warp_tile"])
+    assert [grid[1] for grid in grids] == [1, 4, 1, 8, 1]  # in slices, a kernel that adds them up follows
 
 
 def test_neighbours_that_do_not_overlap_are_told_apart() -> None:

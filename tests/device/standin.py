@@ -725,7 +725,9 @@ module = _module(
             "cupy.cuda.runtime",
             CUDARuntimeError=CUDARuntimeError,
             getDeviceCount=lambda: 1,
-            getDeviceProperties=lambda device: {"name": b"a stand-in", "major": 8, "minor": 0, "l2CacheSize": 1 << 16},
+            getDeviceProperties=lambda device: {
+                "name": b"a stand-in", "major": 8, "minor": 0, "multiProcessorCount": 108, "l2CacheSize": 1 << 16,
+            },
             runtimeGetVersion=lambda: 12090,
         ),
     ),

@@ -6,7 +6,7 @@ __device__ __forceinline__ void place(float (*panel)[STRIDE], const Quads &held,
 {
     #pragma unroll
     for (int i = 0; i < QUADS; i++) {
-        Place at = place_of(i, PANEL, DEPTH, along_k, false);
+        Place at = place_of(i, along_k, false);
         float4 q = held.q[i];
         if (along_k) {
             panel[at.k][at.line] = q.x;

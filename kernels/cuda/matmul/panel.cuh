@@ -7,6 +7,10 @@
 //
 // Where a stride, an address or an edge does not allow a load of 16 bytes, four loads of 4 bytes do the same.
 
+#ifndef NEIGHBOURS
+#define NEIGHBOURS (DEPTH / 4)
+#endif
+
 struct Quads {
     float4 q[QUADS];  // QUADS: PANEL * DEPTH / 4 / THREADS
 };
@@ -15,18 +19,25 @@ struct Place {
     int line, k;
 };
 
-// The first number of this thread's quad `i`. Neighbouring threads get neighbouring memory. With `in_pairs`, quads
-// 2 i and 2 i + 1 of a panel that runs along its lines are the same lines at k and k + 1.
-__device__ __forceinline__ Place place_of(int i, int panel, int depth, bool along_k, bool in_pairs)
+// How far along k from a thread's first quad its quad `i` is, in a panel that runs along its lines. With `in_pairs`,
+// quads 2 i and 2 i + 1 are neighbours.
+__device__ __forceinline__ int k_after(int i, bool in_pairs)
+{
+    const int rows = THREADS / (PANEL / 4);
+    return in_pairs ? i / 2 * rows * 2 + i % 2 : i * rows;
+}
+
+// The first number of this thread's quad `i`. Neighbouring threads get neighbouring memory: along k so many of them as
+// NEIGHBOURS says, and a thread goes on along k before it goes on to other lines.
+__device__ __forceinline__ Place place_of(int i, bool along_k, bool in_pairs)
 {
     int thread = threadIdx.x;
     if (along_k) {
-        int unit = thread + i * THREADS;
-        return {unit / (depth / 4), unit % (depth / 4) * 4};
+        int along = DEPTH / 4 / NEIGHBOURS;  // quads of a thread on a line
+        int line = thread / NEIGHBOURS + i / along * (THREADS / NEIGHBOURS);
+        return {line, (thread % NEIGHBOURS + i % along * NEIGHBOURS) * 4};
     }
-    int unit = in_pairs ? thread + i / 2 * THREADS : thread + i * THREADS;
-    int k = in_pairs ? unit / (panel / 4) * 2 + i % 2 : unit / (panel / 4);
-    return {unit % (panel / 4) * 4, k};
+    return {thread % (PANEL / 4) * 4, thread / (PANEL / 4) * (in_pairs ? 2 : 1) + k_after(i, in_pairs)};
 }
 
 __device__ __forceinline__ float one_of(
@@ -38,14 +49,14 @@ __device__ __forceinline__ float one_of(
 // Numbers beyond the matrix (`lines` x `depth`) are 0. Strides in numbers; one of them is usually 1.
 __device__ __forceinline__ Quads fetch(
     const float *x, long long line_stride, long long k_stride, int lines, int depth, int line0, int k0,
-    bool along_k, bool in_pairs)
+    bool along_k)
 {
     long long step = along_k ? k_stride : line_stride, other = along_k ? line_stride : k_stride;
     bool wide = step == 1 && other % 4 == 0 && (unsigned long long)x % 16 == 0;
     Quads held;
     #pragma unroll
     for (int i = 0; i < QUADS; i++) {
-        Place at = place_of(i, PANEL, DEPTH, along_k, in_pairs);
+        Place at = place_of(i, along_k, false);
         int line = line0 + at.line, k = k0 + at.k;
         int along_line = along_k ? 0 : 1;
         bool inside = line + 3 * along_line < lines && k + 3 * (1 - along_line) < depth;

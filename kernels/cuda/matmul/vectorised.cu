@@ -37,8 +37,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) matmul(
     // Eight rows in two fours, eight columns likewise, half a panel apart: reads of neighbours are adjacent.
     int row = threadIdx.x / 16 * 4, col = threadIdx.x % 16 * 4;
 
-    place(a_panel[0], fetch(a, a_row, a_col, m, k, i0, 0, A_ALONG_K, false), A_ALONG_K);
-    place(b_panel[0], fetch(b, b_col, b_row, n, k, j0, 0, B_ALONG_K, false), B_ALONG_K);
+    place(a_panel[0], fetch(a, a_row, a_col, m, k, i0, 0, A_ALONG_K), A_ALONG_K);
+    place(b_panel[0], fetch(b, b_col, b_row, n, k, j0, 0, B_ALONG_K), B_ALONG_K);
     __syncthreads();
 
     float sum[8][8] = {};
@@ -47,8 +47,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) matmul(
         bool more = p + DEPTH < k;
         Quads a_next, b_next;
         if (more) {
-            a_next = fetch(a, a_row, a_col, m, k, i0, p + DEPTH, A_ALONG_K, false);
-            b_next = fetch(b, b_col, b_row, n, k, j0, p + DEPTH, B_ALONG_K, false);
+            a_next = fetch(a, a_row, a_col, m, k, i0, p + DEPTH, A_ALONG_K);
+            b_next = fetch(b, b_col, b_row, n, k, j0, p + DEPTH, B_ALONG_K);
         }
         #pragma unroll
         for (int q = 0; q < DEPTH; q++)

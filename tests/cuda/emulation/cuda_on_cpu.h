@@ -2,7 +2,8 @@
 //
 // Every thread of a block is a fiber: it runs until it meets a barrier, then the next one runs. That is slow next
 // to a GPU and fast next to operating system threads: a switch is a longjmp, about ten nanoseconds, and the order
-// of the threads is ours to choose. A kernel that lacks a barrier gives another result in the reverse order.
+// of the threads is ours to choose: a warp runs on to the block's next barrier before another begins, so that a warp's
+// own instructions order nothing but the warp. A kernel that lacks a barrier gives another result in the reverse order.
 //
 // What a GPU leaves undefined is an error here where that is cheap to see: a barrier that only some threads reach,
 // threads of one block at two different barriers, a warp instruction that part of the warp leaves out, an address
@@ -149,19 +150,30 @@ static bool fail(const char *what, int thread, int line) {
     return false;
 }
 
-// Lets go the warps that wait as a whole; `progress` says whether there was one.
-static bool release_warps(bool &progress) {
-    for (int first = 0; first < threads; first += WARP) {
-        int size = warp_size_of(first), waiting = 0, at = -1;
-        for (int t = first; t < first + size; t++)
-            if (fibers[t].state == AT_WARP_BARRIER) waiting++, at = t;
-        if (waiting == 0) continue;
-        for (int t = first; t < first + size; t++)
-            if (fibers[t].state != AT_WARP_BARRIER || fibers[t].line != fibers[at].line)
-                return fail("only a part of the warp executes a warp instruction", t, fibers[at].line);
-        if (size < WARP) return fail("a warp instruction in a warp of fewer than 32 threads", at, fibers[at].line);
-        for (int t = first; t < first + size; t++) fibers[t].state = READY;
-        progress = true;
+// Lets the warp go on that waits as a whole; `released` says whether it did.
+static bool release_warp(int first, bool &released) {
+    int size = warp_size_of(first), waiting = 0, at = -1;
+    for (int t = first; t < first + size; t++)
+        if (fibers[t].state == AT_WARP_BARRIER) waiting++, at = t;
+    released = waiting > 0;
+    if (!released) return true;
+    for (int t = first; t < first + size; t++)
+        if (fibers[t].state != AT_WARP_BARRIER || fibers[t].line != fibers[at].line)
+            return fail("only a part of the warp executes a warp instruction", t, fibers[at].line);
+    if (size < WARP) return fail("a warp instruction in a warp of fewer than 32 threads", at, fibers[at].line);
+    for (int t = first; t < first + size; t++) fibers[t].state = READY;
+    return true;
+}
+
+// Runs one warp until all its threads wait at a barrier of the block or have left.
+static bool run_warp(int first, bool reverse) {
+    int size = warp_size_of(first);
+    for (bool released = true; released;) {
+        for (int i = 0; i < size; i++) {
+            int t = first + (reverse ? size - 1 - i : i);
+            if (fibers[t].state == READY) continue_thread(t);
+        }
+        if (!release_warp(first, released)) return false;
     }
     return true;
 }
@@ -184,14 +196,12 @@ static bool release_block(bool &progress) {
 static bool run_block(bool reverse) {
     if (shared_bytes() > 0) memset(__start_cuda_shared, 0xff, shared_bytes());
     for (int t = 0; t < threads; t++) fibers[t].state = READY;
+    int warps = (threads + WARP - 1) / WARP;
     for (bool progress = true; progress;) {
-        for (int i = 0; i < threads; i++) {
-            int t = reverse ? threads - 1 - i : i;
-            if (fibers[t].state == READY) continue_thread(t);
-        }
+        for (int w = 0; w < warps; w++)
+            if (!run_warp((reverse ? warps - 1 - w : w) * WARP, reverse)) return false;
         progress = false;
-        if (!release_warps(progress)) return false;
-        if (!progress && !release_block(progress)) return false;
+        if (!release_block(progress)) return false;
     }
     return true;
 }
@@ -369,6 +379,19 @@ __attribute__((noinline)) static void mma(float *d, const unsigned *a, const uns
     wait(AT_WARP_BARRIER, line);
 }
 
+// The address of a line of a matrix is a lane's to give, and four lanes' to read from: 16 bytes.
+__attribute__((noinline)) static void ldmatrix(unsigned *words, const unsigned *line, int at) {
+    const unsigned *mine = (const unsigned *)aligned<16>(line);
+    memcpy(warp_slots()[lane()].word, &mine, sizeof mine);
+    wait(AT_WARP_BARRIER, at);
+    for (int j = 0; j < 4; j++) {
+        const unsigned *theirs;
+        memcpy(&theirs, warp_slots()[8 * j + lane() / 4].word, sizeof theirs);
+        words[j] = theirs[lane() % 4];
+    }
+    wait(AT_WARP_BARRIER, at);
+}
+
 static float tf32_product(unsigned a, unsigned b) {  // the hardware ignores the lower 13 bits
     return __uint_as_float(a & 0xffffe000u) * __uint_as_float(b & 0xffffe000u);
 }
@@ -378,5 +401,6 @@ static float bf16_product(unsigned a, unsigned b) {
 }
 }  // namespace emulation
 
+#define ldmatrix_x4(words, line) emulation::ldmatrix(words, line, __LINE__)
 #define mma_tf32(d, a, b) emulation::mma(d, a, b, emulation::tf32_product, __LINE__)
 #define mma_bf16(d, a, b) emulation::mma(d, a, b, emulation::bf16_product, __LINE__)
