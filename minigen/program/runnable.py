@@ -147,11 +147,10 @@ class Runnable:
     def _in_sequences(self) -> Callable[..., Any]:
         """The step with sequences in place of lines, where it can have them: they are made for this memory alone."""
         played = self.emitted.played.get(self._alone)
-        possible = AVAILABLE and not self._interpret and all(data.flags.aligned for _, data in self._data)
-        if played is None or not possible:
-            assert self._step is not None
-            return self._step
-        return self._bound(played)
+        if played is not None and AVAILABLE and not self._interpret and all(d.flags.aligned for _, d in self._data):
+            return self._bound(played)
+        assert self._step is not None
+        return self._step
 
     def _bound(self, text: Text) -> Callable[..., Any]:
         """The step with its memory, as state lies now."""

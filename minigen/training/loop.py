@@ -134,7 +134,7 @@ def _move(model: Trainable, device: str | None) -> None:
 
 def _require_kinds(model: Any, images: Any, out: Any, pipeline: Any, report: Any, feedback: Any) -> None:
     """UsageError for what is easily given in place of these."""
-    if isinstance(model, type) or not hasattr(model, "train_step"):
+    if isinstance(model, type) or not hasattr(model, "config"):
         raise UsageError(f"model = {model!r}: expected a model, such as mg.models.VAE()")
     if isinstance(images, tuple):
         raise UsageError(f"images is a tuple of {len(images)}: give the images alone (mnist gives images and labels)")
