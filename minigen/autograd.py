@@ -265,9 +265,9 @@ def _constant(operation: Op, position: int, value: Any) -> Any:
             array = value if is_array(value) else np.asarray(value)
             if array.dtype.kind in "iub" or array.dtype in FLOATS:
                 return Tensor(array if is_array(value) else as_array(value))
-    got = type(value).__name__ + (f" of {value.dtype}" if is_array(value) else "")
-    raise DTypeError(f"{operation.name}: {_argument(operation, position)} must be a Tensor, an array or a number (of "
-                     f"float32, float64, integers or booleans), got {got}")
+    of = f" of {value.dtype}: a tensor holds float32, float64, integers or booleans" if is_array(value) else ""
+    raise DTypeError(f"{operation.name}: {_argument(operation, position)} must be a Tensor, an array or a number, "
+                     f"got {type(value).__name__}{of}")
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -318,7 +318,8 @@ def _explain(operation: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], erro
     wanted = operation.arguments
     if len(inputs) != len(wanted) and not operation.variadic:
         inputs_of = f"{len(wanted)} input{'s' * (len(wanted) != 1)} ({', '.join(wanted)})"
-        return GraphError(f"{operation.name} takes {inputs_of}, got {len(inputs)}; settings are given by name: axis=1")
+        hint = "; settings are given by name, such as axis=1" if len(inputs) > len(wanted) else ""
+        return GraphError(f"{operation.name} takes {inputs_of}, got {len(inputs)}{hint}")
     given = [_describe(operation, inputs), *(f"{name}={value!r}" for name, value in attrs.items())]
     numbers = isinstance(error, AttributeError) and not all(isinstance(value, Tensor) for value in inputs)
     what = "a number where a tensor is expected" if numbers else error

@@ -788,7 +788,7 @@ def test_a_wrong_number_of_inputs_is_an_error_that_lists_them():
     t = mg.tensor([1.0])
     with pytest.raises(GraphError, match=r"add takes 2 inputs \(a, b\), got 3"):
         ops.add(t, t, t)
-    with pytest.raises(GraphError, match=r"exp takes 1 inputs \(x\), got 0"):
+    with pytest.raises(GraphError, match=r"exp takes 1 input \(x\), got 0"):
         ops.exp()
 
 

@@ -239,7 +239,7 @@ def test_without_a_generator_layers_draw_from_the_default_one():
 
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 3)])
 def test_dense_refuses_a_size_under_one(sizes):
-    with pytest.raises(UsageError, match="both sizes must be at least 1"):
+    with pytest.raises(UsageError, match="both sizes must be whole numbers, at least 1"):
         nn.Dense(*sizes)
 
 
