@@ -23,7 +23,7 @@ CALLS = {
     "a gradient by a number": (lambda: mg.grad(X.sum(), [3]), DTypeError, r"inputs\[0\] must be a Tensor, got int"),
     "a gradient by a tensor": (lambda: mg.grad(X.sum(), X), GraphError, r"one tensor: expected a list of them, \[x\]"),
     "a drawing of a number": (lambda: mg.draw(3), MinigenError, "a Tensor"),
-    "an axis by position": (lambda: mg.softmax(X, 1), GraphError, r"1 input \(x\), got 2; settings .* by name, such as axis=1"),
+    "an axis by position": (lambda: mg.softmax(X, 1), GraphError, r"got 2; settings are given by name, such as axis"),
     "a product with a number": (lambda: X @ 3, DTypeError, "a number where a tensor is expected"),
     "a layer of a number": (lambda: nn.Dense(2, 1)(3), DTypeError, "a number where a tensor is expected"),
     "a tensor of a list": (lambda: mg.Tensor([1.0]), DTypeError, r"got list: make one with mg.tensor\("),
