@@ -78,7 +78,7 @@ class Watch:
             self._visit(value, "")
         self._members()
         self._small = [(name, array, digest(array)) for name, array in self._arrays
-                       if array.nbytes <= _SMALL and _last_word(name) in self._mentioned]
+                       if array.nbytes <= _SMALL and not self._mentioned.keys().isdisjoint(name.split("."))]
 
     def holds(self, captured: Sequence[Array] = ()) -> Callable[[], bool]:
         """A function that tells, in a few microseconds, whether everything is as it is now.
@@ -161,7 +161,7 @@ class Watch:
         defaults = function.__defaults__ or ()
         names.update(zip(code.co_varnames[code.co_argcount - len(defaults):code.co_argcount], defaults, strict=True))
         names.update(function.__kwdefaults__ or {})
-        self._mentioned.update(dict.fromkeys((*names, *_named(code, "ATTR", "METHOD", "FROM"))))
+        self._mentioned.update(dict.fromkeys((*names, *_named(code, "ATTR", "METHOD", "FROM"), *_words(code))))
         for name, value in names.items():
             self._visit(value, f"{prefix}{name}")
 
@@ -320,9 +320,11 @@ def _has_items(container: Any) -> bool:
     return isinstance(container, list | dict | collections.deque | types.MappingProxyType)
 
 
-def _last_word(name: str) -> str:
-    """The last part of a dotted name that is no number of an item."""
-    return next((part for part in reversed(name.split(".")) if not part.isdigit()), "")
+@functools.cache
+def _words(code: types.CodeType) -> tuple[str, ...]:
+    """The texts in a function and those within it: keys of what it reads, among them."""
+    inner = [word for c in code.co_consts if inspect.iscode(c) for word in _words(c)]
+    return tuple(dict.fromkeys([*(c for c in code.co_consts if isinstance(c, str)), *inner]))
 
 
 @functools.cache

@@ -97,7 +97,7 @@ def places():
     model, slotted = Model(), Slotted(Parameter(np.ones(3)), 2.0)
     setting_item = functools.partial(setitem, table := np.arange(3.0), 1)
     keyed = {Colour.RED: 2.0, Parameter: 1.0}
-    recipe, chosen = Recipe(scale=3.0), {1}
+    recipe, chosen, tables = Recipe(scale=3.0), {1}, {"one": table}
     return {
         "a global of another module": (lambda x: x * HELPERS.BETA, setting(HELPERS, "BETA"), 5.0),
         "a global of its function": (lambda x: HELPERS.scaled(x), setting(HELPERS, "BETA"), 5.0),
@@ -117,6 +117,8 @@ def places():
                                          lambda value: keyed.update({Colour.RED: value}), 5.0),
         "another array of that name": (lambda x: x * TABLE, setting(PLACE, "TABLE"), np.ones(3)),
         "an array that NumPy computes with": (lambda x: x * (table * 2), setting_item, 9.0),
+        "an array of a dictionary": (lambda x: x * (tables["one"] * 2), setting_item, 9.0),
+        "an array among others": (lambda x: x * sum(t * 2 for t in tables.values()), setting_item, 9.0),
         "a number in an array": (lambda x: x * float(table[1]), setting_item, 9.0),
         "an index": (lambda x: x[:, table.astype(int)], setting_item, 0.0),
     }
