@@ -84,7 +84,7 @@ def _by_type(here: Kernel) -> Kernel:
 
     @functools.wraps(here)
     def kernel(first: Any, *others: Any, **settings: Any) -> Any:
-        if isinstance(first, np.ndarray):
+        if type(first) is np.ndarray:
             return here(first, *others, **settings)
         return _there(first, here.__name__)(first, *others, **settings)
 
@@ -93,8 +93,9 @@ def _by_type(here: Kernel) -> Kernel:
 
 def _there(x: Any, name: str) -> Any:
     """The kernel of a name on the device where x, which is no NumPy array, is."""
-    if isinstance(x, np.generic) or not hasattr(x, "strides"):
+    if isinstance(x, np.generic | np.ndarray) or not hasattr(x, "strides"):
         hint = ": pass its `data`" if hasattr(x, "requires_grad") else ""
+        hint = ": pass np.asarray(x)" if isinstance(x, np.ndarray) else hint
         raise TypeError(f"{name}: an array expected, got {type(x).__name__}{hint}")
     return getattr(on("gpu"), name)
 
@@ -104,35 +105,35 @@ def _unary(here: Kernel) -> Kernel:
 
     @functools.wraps(here)
     def kernel(x: Any) -> Any:
-        return here(x) if isinstance(x, np.ndarray) else _there(x, here.__name__)(x)
+        return here(x) if type(x) is np.ndarray else _there(x, here.__name__)(x)
 
     return kernel  # type: ignore[return-value]
 
 
 @functools.wraps(_elementwise.leaky_relu)
 def leaky_relu(x: Any, slope: float) -> Any:
-    return _elementwise.leaky_relu(x, slope) if isinstance(x, np.ndarray) else _there(x, "leaky_relu")(x, slope)
+    return _elementwise.leaky_relu(x, slope) if type(x) is np.ndarray else _there(x, "leaky_relu")(x, slope)
 
 
 @functools.wraps(_elementwise.gate)
 def gate(g: Any, x: Any, slope: float) -> Any:
-    return _elementwise.gate(g, x, slope) if isinstance(g, np.ndarray) else _there(g, "gate")(g, x, slope)
+    return _elementwise.gate(g, x, slope) if type(g) is np.ndarray else _there(g, "gate")(g, x, slope)
 
 
 @functools.wraps(_elementwise.gelu_slope)
 def gelu_slope(g: Any, x: Any) -> Any:
-    return _elementwise.gelu_slope(g, x) if isinstance(g, np.ndarray) else _there(g, "gelu_slope")(g, x)
+    return _elementwise.gelu_slope(g, x) if type(g) is np.ndarray else _there(g, "gelu_slope")(g, x)
 
 
 @functools.wraps(_elementwise.bernoulli_nll)
 def bernoulli_nll(logit: Any, x: Any) -> Any:
-    here = isinstance(logit, np.ndarray)
+    here = type(logit) is np.ndarray
     return _elementwise.bernoulli_nll(logit, x) if here else _there(logit, "bernoulli_nll")(logit, x)
 
 
 @functools.wraps(_ladder.matmul)
 def matmul(a: Any, b: Any, **settings: Any) -> Any:
-    return (_ladder.matmul if isinstance(a, np.ndarray) else _there(a, "matmul"))(a, b, **settings)
+    return (_ladder.matmul if type(a) is np.ndarray else _there(a, "matmul"))(a, b, **settings)
 
 
 exp = _unary(_elementwise.exp)

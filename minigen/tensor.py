@@ -14,7 +14,7 @@ import numpy as np
 
 from .backend import Array, as_array, device_of, is_array, require_device, to_device
 from .errors import DeviceError, DTypeError, GraphError, ShapeError
-from .host import forbid
+from .host import forbid, trace
 
 __all__ = ["Parameter", "Tensor", "TensorLike", "tensor"]
 
@@ -34,7 +34,9 @@ class Tensor:
     def __init__(self, data: Array, requires_grad: bool = False) -> None:
         if isinstance(data, np.generic):
             data = np.asarray(data)
-        elif type(data) is not np.ndarray and not is_array(data):
+        elif type(data) is not np.ndarray and isinstance(data, np.ndarray) and not isinstance(data, np.ma.MaskedArray):
+            data = data.view(np.ndarray)  # of a matrix or a memory map: kernels know the plain kind alone
+        elif type(data) is not np.ndarray and (not is_array(data) or isinstance(data, np.ndarray)):
             raise DTypeError(f"a Tensor holds an array, got {type(data).__name__}: make one with mg.tensor(...)")
         if requires_grad and data.dtype.kind != "f":
             raise GraphError(f"requires_grad needs a float tensor, not {data.dtype}: gradients are real numbers")
@@ -89,6 +91,8 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
+        if trace.ledger is not None:
+            return f"Tensor(of a step that is being compiled, shape={self.shape}, {self.dtype})"
         values = to_device(self.data, "cpu")
         text = np.array2string(values, precision=4, threshold=20, edgeitems=2, separator=", ", prefix="Tensor(")
         origin = f", op={self.op}" if self._node else ", requires_grad=True" if self.requires_grad else ""
@@ -173,8 +177,10 @@ class Tensor:
         ops.assign(self, value, key=_plain(key, self.device))
 
     def _changed(self, value: Tensor) -> Tensor:
-        """What `p -= lr * g` leaves in p: a leaf that is trained is itself changed, else p names a new tensor."""
-        return self.copy_(value) if self.requires_grad and self._node is None else value
+        """What `p -= lr * g` leaves in p: a Parameter, or a leaf that requires grad, is itself changed, else p names a
+        new tensor."""
+        leaf = isinstance(self, Parameter) or self.requires_grad and self._node is None
+        return self.copy_(value) if leaf else value
 
     def __iadd__(self, other: TensorLike) -> Tensor:
         return self._changed(self + other)
@@ -187,6 +193,9 @@ class Tensor:
 
     def __itruediv__(self, other: TensorLike) -> Tensor:
         return self._changed(self / other)
+
+    def __ipow__(self, exponent: TensorLike) -> Tensor:
+        return self._changed(self**exponent)
 
     # Operators ----------------------------------------------------------------------------------------------
 
@@ -258,7 +267,7 @@ class Tensor:
     # Methods ----------------------------------------------------------------------------------------------
 
     def astype(self, dtype: str | np.dtype) -> Tensor:
-        return ops.astype(self, dtype=np.dtype(dtype))
+        return ops.astype(self, dtype=dtype)
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
@@ -311,6 +320,7 @@ def tensor(value: Any, requires_grad: bool = False, dtype: str | np.dtype | None
     for what holds no numbers and DeviceError for a device that is not there.
     """
     if isinstance(value, Tensor):
+        forbid("a Tensor is copied by mg.tensor, which nobody would see again (t.detach() shares its memory)")
         value = value.data
     if device is None:
         device = device_of(value) if is_array(value) else "cpu"

@@ -53,6 +53,8 @@ CALLS = {
     "an array": (lambda: optim.SGD([np.ones(2)]), UsageError, r"parameters\[0\] is a ndarray, expected a Parameter"),
     "a constant": (lambda: optim.SGD([mg.tensor([1.0])]), UsageError, r"parameters\[0\] is a Tensor, expected"),
     "a rate in words": (lambda: optim.Adam(P, "a"), UsageError, "lr must be .* got 'a'"),
+    "a momentum in words": (lambda: optim.SGD(P, momentum="x"), UsageError, "momentum must be .* got 'x'"),
+    "an unknown type": (lambda: X.astype("nonsense"), DTypeError, "astype.*nonsense"),
     "one beta": (lambda: optim.Adam(P, 1e-3, 0.9), UsageError, r"betas = 0.9: expected two numbers"),
     "a model's name": (lambda: mg.train("vae", IMAGES), UsageError, r"model = 'vae': .* mg.models.VAE\(\)"),
     "a model's class": (lambda: mg.train(mg.models.VAE, IMAGES), UsageError, r"expected a model, such as"),
@@ -91,6 +93,10 @@ def test_a_parameter_is_changed_in_place_by_the_operators_that_say_so():
         w /= 3
     assert w is alias and w.requires_grad and w.version == 4
     np.testing.assert_array_equal(w.data, 2)
+    frozen = average = mg.Parameter(np.ones(2, np.float32), requires_grad=False)
+    frozen -= 1
+    frozen **= 2
+    assert frozen is average and not average.data.any()
     total = kept
     for _ in range(2):
         total += w * 1.0  # no leaf that is trained: a new tensor, through which gradients flow

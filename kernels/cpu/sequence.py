@@ -7,14 +7,12 @@ call to call, the memory that a kernel reads and writes and most of its numbers,
 from __future__ import annotations
 
 import ctypes
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import config
-from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
@@ -30,7 +28,6 @@ AVAILABLE = not (DISABLED or config.BOUNDSCHECK)  # type: ignore[attr-defined]
 """Whether kernels are machine code, and code that reports no errors: a sequence does not ask for any."""
 
 _WORD = ir.IntType(64)
-_count = itertools.count(1)
 
 
 class Slot(NamedTuple):
@@ -61,14 +58,12 @@ def product_call(a: Array, b: Array, **settings: Any) -> Call:
     return Call(address, types.boolean, kinds, arguments)
 
 
-@global_compiler_lock
 def sequence(*calls: Call) -> Callable[[], None]:
-    """A function that makes the calls in their order. It keeps their arrays."""
+    """A function that makes the calls in their order. It keeps their arrays, and takes its machine code with it."""
     context = cpu_target.target_context
-    name = f"minigen_sequence_{next(_count)}"
-    library = context.codegen().create_library(name)
-    module = library.create_ir_module(name)
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), name)
+    module = ir.Module("sequence")
+    module.triple = binding.get_process_triple()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), "sequence")
     builder = ir.IRBuilder(function.append_basic_block())
     for call in calls:
         kind = context.call_conv.get_function_type(call.returns, call.kinds)
@@ -79,10 +74,11 @@ def sequence(*calls: Call) -> Callable[[], None]:
         values += [_value(builder, *pair) for pair in zip(kind.args[2:], flat, strict=True)]
         builder.call(builder.inttoptr(ir.Constant(_WORD, call.address), kind.as_pointer()), values)
     builder.ret_void()
-    library.add_ir_module(module)
-    library.finalize()
-    run = ctypes.PYFUNCTYPE(None)(library.get_pointer_to_function(name))
-    run.kept = library, calls  # type: ignore[attr-defined]
+    machine = binding.Target.from_default_triple().create_target_machine(opt=1, jit=True)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    run = ctypes.PYFUNCTYPE(None)(engine.get_function_address("sequence"))
+    run.kept = engine, calls  # type: ignore[attr-defined]
     return run
 
 

@@ -93,20 +93,20 @@ class Optimizer:
 
 def _at_least_0(**settings: float) -> None:
     for name, value in settings.items():
-        if not isinstance(value, int | float | np.floating | Number) or not 0 <= value < math.inf:
+        if not isinstance(value, int | float | np.number | Number) or not 0 <= value < math.inf:
             raise UsageError(f"{name} must be at least 0 and finite, got {value!r}")
 
 
 def _positive(**settings: float) -> None:
     for name, value in settings.items():
-        if not isinstance(value, int | float | np.floating | Number) or not 0 < value < math.inf:
+        if not isinstance(value, int | float | np.number | Number) or not 0 < value < math.inf:
             raise UsageError(f"{name} must be positive and finite, got {value!r}")
 
 
 def _decay_rate(**settings: float) -> None:
     for name, value in settings.items():
-        if not 0 <= value < 1:
-            raise UsageError(f"{name} must be at least 0 and under 1, got {value}")
+        if not isinstance(value, int | float | np.number | Number) or not 0 <= value < 1:
+            raise UsageError(f"{name} must be at least 0 and under 1, got {value!r}")
 
 
 class SGD(Optimizer):

@@ -25,7 +25,7 @@ from .emit import Emitted, Text
 from .ir import Program, Value, rebuilt
 from .passes import optimise
 from .passes.memory import Plan, plan_memory
-from .trace import Captured
+from .trace import Captured, shared
 from .watch import Watch
 
 __all__ = ["Runnable"]
@@ -59,7 +59,9 @@ class Runnable:
         self._number = next(_numbers)
         self._binds: dict[int, Callable[..., Any]] = {}  # compiled texts, by their addresses
         self._step: Callable[..., Any] | None = None
-        self._settled = False  # whether it has run more than once on this memory
+        self._runs = 0  # on this memory line by line, 0 where that is over
+        self._patience = 1  # such runs before there are sequences
+        self._sharing = self._shared()
         self._structure = self._numbered()
         states = {id(p.tensor) for parts, _ in self._states for p in parts}
         self._looked_at = [(t, t.data.shape) for t in watch.tensors.values() if id(t) not in states]
@@ -74,12 +76,20 @@ class Runnable:
         if not self._stays() or self._alone != (threads_to_start() == 1):
             if any(t.device != self.device or _kind(t.data) != _kind(data) for t, data in self._data):
                 return False
+            if self._shared() != self._sharing:
+                return False
             self._step = None
         if any([t.data.shape != shape for t, shape in self._looked_at]):
             return False
         if any([t.grad is not None and _kind(t.grad.data) != kind for t, kind in self._grads]):
             return False
         return self._guard is None or self._guard(*numbers, *self._read())
+
+    def _shared(self) -> set[int]:
+        """The tensors, by number, whose memory another one has a part of."""
+        arrays = [t.data for t in self.watch.tensors.values()]
+        found = shared(arrays)
+        return {n for n, array in enumerate(arrays) if id(array) in found}
 
     def why(self) -> str:
         """What has changed since the trace."""
@@ -92,9 +102,11 @@ class Runnable:
                 raise GraphError(f"{c.site}: the array captured here has been changed in place since the step was "
                                  "compiled, and the program holds it as a constant: pass it as an argument")
         if self._step is None:
-            self._step, self._settled = self._bound(self.emitted), False
-        elif not self._settled:
-            self._step, self._settled = self._in_sequences(), True
+            self._step, self._runs = self._bound(self.emitted), 1
+        elif self._runs == self._patience:  # sequences are dear where memory moves often: then they wait twice as long
+            self._step, self._runs, self._patience = self._in_sequences(), 0, 2 * self._patience
+        elif self._runs:
+            self._runs += 1
         if self.program.accumulating:
             arrays = [*arrays, *(t.grad.data for t in self.program.accumulating if t.grad is not None)]
         self._require_apart(arrays)
@@ -109,13 +121,13 @@ class Runnable:
             version[0] += 1
         return self._result(values, moved[len(self._writes):])
 
-    def _explained(self, error: Exception) -> MinigenError:
+    def _explained(self, error: Exception) -> Exception:
         """The error of one of the program's lines, with the operation and the user's line that asked for it."""
         frames, file = traceback.walk_tb(error.__traceback__), self._file(self._running)
         lines = [line for frame, line in frames if frame.f_code.co_filename == file]
         i = self._running.lines.get(lines[-1]) if lines else None
         where = f"{i.site}: `{i.name}`" if i is not None else self.program.name
-        kind = type(error) if isinstance(error, MinigenError) else ShapeError
+        kind = type(error) if isinstance(error, MinigenError | ArithmeticError) else ShapeError
         return kind(f"{where}, in a compiled step: {error}")
 
     def arguments(self) -> list[Any]:
@@ -244,12 +256,15 @@ def _tools(device: str) -> tuple[Any, Any]:
 
 def _owner(array: Array) -> int:
     """The object that an array's memory belongs to, by its address."""
-    return id(array if array.base is None else array.base)
+    owner: Any = array
+    while (base := owner.obj if isinstance(owner, memoryview) else getattr(owner, "base", None)) is not None:
+        owner = base
+    return id(owner)
 
 
 def _kind(array: Array) -> tuple[Any, ...]:
     """What a program depends on of its state, beside the numbers."""
-    return array.shape, array.dtype, array.flags.c_contiguous
+    return array.shape, array.dtype, array.flags.c_contiguous or array.strides
 
 
 def _unmoved(pairs: list[tuple[Tensor, Array]]) -> Callable[[], bool]:

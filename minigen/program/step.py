@@ -168,7 +168,7 @@ def _signature(x: Any, arrays: list[Array], numbers: list[float]) -> Any:
         arrays.append(x.data)
         return x.data.shape, x.data.dtype, x.data.flags.c_contiguous, x.requires_grad, device_of(x.data)
     if isinstance(x, np.ndarray):
-        arrays.append(x)
+        arrays.append(x if type(x) is np.ndarray else Tensor(x).data)
         return x.shape, x.dtype, x.flags.c_contiguous
     if type(x) is float or type(x) is int:
         numbers.append(x)

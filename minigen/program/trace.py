@@ -24,7 +24,7 @@ from ..tensor import Tensor
 from .ir import Instruction, Program, Value, leaves, like, plain_number, rebuilt
 from .watch import SIMPLE, Watch, digest
 
-__all__ = ["Captured", "Traced", "site", "trace_step"]
+__all__ = ["Captured", "Traced", "shared", "site", "trace_step"]
 
 _ENGINE = tuple(f"minigen.{room}" for room in ("autograd", "tensor", "ops", "nn", "random", "program", "host", "debug"))
 _OPTIM = "minigen.optim"
@@ -95,7 +95,7 @@ class _Recorder:
         self._known: dict[int, Value] = {}  # by the address of the array object
         self._alive: list[Any] = []  # so that no address is used twice
         self._state = {id(t.data): (name, t) for name, t in watch.tensors.items()}
-        self._shared = _shared([t.data for t in watch.tensors.values()])
+        self._shared = shared([t.data for t in watch.tensors.values()])
         self.tensors: list[Tensor] = []  # arguments
         self._used = dict.fromkeys([*_TAKEN, *keyword.kwlist], 1)
 
@@ -294,7 +294,7 @@ def trace_step(function: Callable[..., Any], watch: Watch, args: tuple[Any, ...]
     return Traced(program, rebuilt(result, plain), recorder.captured, undo)
 
 
-def _shared(arrays: list[Array]) -> set[int]:
+def shared(arrays: list[Array]) -> set[int]:
     """Those, by id, whose memory another one has a part of too."""
     spans = sorted((*byte_bounds(a), id(a)) for a in arrays if isinstance(a, np.ndarray) and a.size)
     found: set[int] = set()

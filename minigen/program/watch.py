@@ -324,7 +324,8 @@ def _has_items(container: Any) -> bool:
 def _words(code: types.CodeType) -> tuple[str, ...]:
     """The texts in a function and those within it: keys of what it reads, among them."""
     inner = [word for c in code.co_consts if inspect.iscode(c) for word in _words(c)]
-    return tuple(dict.fromkeys([*(c for c in code.co_consts if isinstance(c, str)), *inner]))
+    several = [part for c in code.co_consts if isinstance(c, tuple | frozenset) for part in c]
+    return tuple(dict.fromkeys([*(c for c in (*code.co_consts, *several) if isinstance(c, str)), *inner]))
 
 
 @functools.cache

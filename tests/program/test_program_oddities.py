@@ -115,6 +115,80 @@ def test_an_argument_in_memory_that_the_step_overwrites():
             swapped(x, y)
 
 
+def test_memory_of_no_array_that_is_overwritten_is_given_as_an_argument():
+    p, buffer = mg.Parameter(np.ones(8, np.float32)), bytearray(64)
+
+    @mg.compile
+    def step(x):
+        with mg.no_grad():
+            p.copy_(p * 2)
+        return (x * 2.0).sum()
+
+    step(np.ones(8, np.float32))
+    p.data = np.frombuffer(buffer, np.float32, 8)
+    with pytest.raises(GraphError, match="shares memory with another tensor"):
+        step(np.frombuffer(buffer, np.float32, 8, 16))
+    assert float(step(np.ones(8, np.float32))) == 16
+
+
+def test_state_of_other_strides_is_traced_again():
+    p = mg.Parameter(np.zeros((4, 6), np.float32)[:, :4])
+    step = mg.compile(lambda x: mg.exp(p[2] * x) + 1.0)
+    x = mg.tensor(np.arange(4, dtype=np.float32))
+    for n in range(4):
+        if n == 2:
+            p.data = np.asfortranarray(np.arange(16, dtype=np.float32).reshape(4, 4) / 16)
+        np.testing.assert_allclose(step(x).data, np.exp(p.data[2] * x.data) + 1, rtol=1e-6)
+
+
+def test_tensors_that_come_to_share_memory_are_seen_to():
+    results = []
+    for way in (lambda f: f, mg.compile):
+        p, q = mg.Parameter(np.ones(3, np.float32)), mg.Parameter(np.ones(3, np.float32))
+        optimizer = optim.SGD([p, q], lr=0.1)
+
+        def body(x, p=p, q=q, optimizer=optimizer):
+            ((p + 2 * q) * x).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        step = way(body)
+        for n in range(5):
+            if n == 3:
+                q.data = p.data
+            step(mg.tensor(np.ones(3, np.float32)))
+        results.append((p.data.copy(), q.data.copy()))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-6)
+
+
+def test_a_copy_of_a_tensor_in_a_step_is_an_error_and_its_text_tells_no_values():
+    p = mg.Parameter(X.copy())
+    with pytest.raises(GraphError, match="oddities.*a Tensor is copied by mg.tensor"):
+        mg.compile(lambda x: x * mg.tensor(p))(X)
+    shown = mg.compile(lambda x: (x * 1.0, repr(p)))(X)[1]
+    assert shown == "Tensor(of a step that is being compiled, shape=(2,), float32)"
+
+
+def test_arrays_of_other_kinds_are_arrays():
+    ones = np.ones((2, 2), np.float32)
+    for kind in (ones.view(np.matrix), ones.view(np.recarray)):
+        step = mg.compile(lambda x: mg.exp(x) * 2.0)
+        for _ in range(3):
+            np.testing.assert_allclose(step(kind).data, 2 * np.e)
+        np.testing.assert_allclose(mg.exp(kind).data, np.e)
+    with pytest.raises(DTypeError, match="got MaskedArray"):
+        mg.Tensor(np.ma.array([1.0, 2.0], mask=[0, 1]))
+    with pytest.raises(TypeError, match=r"tanh: an array expected, got matrix: pass np.asarray\(x\)"):
+        mg.kernels.tanh(ones.view(np.matrix))
+
+
+def test_an_error_of_arithmetic_stays_one():
+    step = mg.compile(lambda x, n: x * (1 / n))
+    step(X, 2.0)
+    with pytest.raises(ZeroDivisionError, match="in a compiled step"):
+        step(X, 0.0)
+
+
 def test_no_two_results_share_memory():
     a, b = mg.Parameter(np.ones((4, 3), np.float32)), mg.Parameter(np.ones((4, 3), np.float32))
 

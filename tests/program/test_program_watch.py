@@ -118,6 +118,8 @@ def places():
         "another array of that name": (lambda x: x * TABLE, setting(PLACE, "TABLE"), np.ones(3)),
         "an array that NumPy computes with": (lambda x: x * (table * 2), setting_item, 9.0),
         "an array of a dictionary": (lambda x: x * (tables["one"] * 2), setting_item, 9.0),
+        "an array by one of some names": (lambda x: x * sum(t * 2 for t in map(tables.get, ("one", "two"))
+                                                           if t is not None), setting_item, 9.0),
         "an array among others": (lambda x: x * sum(t * 2 for t in tables.values()), setting_item, 9.0),
         "a number in an array": (lambda x: x * float(table[1]), setting_item, 9.0),
         "an index": (lambda x: x[:, table.astype(int)], setting_item, 0.0),
