@@ -92,12 +92,17 @@ def _by_type(here: Kernel) -> Kernel:
 
 
 def _there(x: Any, name: str) -> Any:
-    """The kernel of a name on the device where x, which is no NumPy array, is."""
-    if isinstance(x, np.generic | np.ndarray) or not hasattr(x, "strides"):
+    """The kernel of a name on the device where x, which is no plain NumPy array, is."""
+    if isinstance(x, np.ndarray):  # a memory map, a matrix: kernels know the plain kind alone
+        return lambda *given, **settings: globals()[name](*map(_plain, given), **settings)
+    if isinstance(x, np.generic) or not hasattr(x, "strides"):
         hint = ": pass its `data`" if hasattr(x, "requires_grad") else ""
-        hint = ": pass np.asarray(x)" if isinstance(x, np.ndarray) else hint
         raise TypeError(f"{name}: an array expected, got {type(x).__name__}{hint}")
     return getattr(on("gpu"), name)
+
+
+def _plain(x: Any) -> Any:
+    return x.view(np.ndarray) if isinstance(x, np.ndarray) else x
 
 
 def _unary(here: Kernel) -> Kernel:
